@@ -1,0 +1,209 @@
+"""What physics needs to know of a model: its layers by kind, with the sizes that decide parameters, KV and work.
+
+These are facts at the level of `config.json`, already read and normalised by `kcluster.catalog`. A layer is a token
+mixer (attention of some kind, or a recurrent block) and a feed-forward part; identical layers share one value.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import frozen
+
+QkNorm = Literal["none", "head", "full"]
+
+
+@frozen
+class GroupedAttention:
+    """Multi-head, grouped-query or multi-query attention.
+
+    `qk_norm`: "head" is one vector of head_dim for q and one for k, "full" spans all heads.
+    `window`: tokens that a sliding layer sees; `chunk`: tokens of a chunked layer; None is full attention.
+    `shared_kv`: one projection serves keys and values (Gemma 4's full layers).
+    `output_gate`: the query projection is doubled (Qwen3-Next, Qwen3.5).
+    `sinks`: one learned value a head (gpt-oss).
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    v_head_dim: int
+    q_bias: bool = False
+    kv_bias: bool = False
+    out_bias: bool = False
+    qk_norm: QkNorm = "none"
+    window: int | None = None
+    chunk: int | None = None
+    shared_kv: bool = False
+    output_gate: bool = False
+    sinks: bool = False
+    v_norm: bool = False
+    no_kv: bool = False
+    """The layer reuses another layer's keys and values and holds none (cross-layer sharing)."""
+
+
+@frozen
+class LatentAttention:
+    """Multi-head latent attention (DeepSeek): one compressed latent of kv_lora_rank + rope_dim a token and layer.
+
+    `index_heads`, `index_dim`: the sparse indexer of DeepSeek V3.2 and GLM-5, 0 where there is none.
+    """
+
+    heads: int
+    q_lora_rank: int | None
+    kv_lora_rank: int
+    rope_dim: int
+    nope_dim: int
+    v_head_dim: int
+    index_heads: int = 0
+    index_dim: int = 0
+
+
+@frozen
+class DeltaNet:
+    """A gated DeltaNet layer: a recurrent state per sequence, no KV per token."""
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    conv_kernel: int
+    state_bytes: int = 4
+
+
+@frozen
+class Mamba:
+    """A Mamba-1 or Mamba-2 layer: `inner` channels, `groups`, `state` size, `heads` (Mamba-2), `dt_rank` (Mamba-1)."""
+
+    version: Literal[1, 2]
+    inner: int
+    state: int
+    conv_kernel: int
+    groups: int = 1
+    heads: int = 0
+    dt_rank: int = 0
+    conv_bias: bool = True
+    state_bytes: int = 4
+
+
+@frozen
+class ShortConvolution:
+    """The gated short convolution of LFM2."""
+
+    kernel: int
+
+
+Mixer = GroupedAttention | LatentAttention | DeltaNet | Mamba | ShortConvolution
+
+
+@frozen
+class DenseFfn:
+    """A feed-forward part: three matrices where gated, two where not."""
+
+    intermediate: int
+    gated: bool = True
+    bias: bool = False
+
+
+@frozen
+class MoeFfn:
+    """A mixture of experts with what stands beside it.
+
+    `shared_intermediate`: the summed width of always-active shared experts. `dense_intermediate`: a dense MLP that runs
+    beside the experts (Gemma 4). `latent`: experts act on a narrower width (Nemotron 3).
+    """
+
+    experts: int
+    experts_per_token: int
+    intermediate: int
+    shared_intermediate: int = 0
+    shared_gate: bool = False
+    router_bias: bool = False
+    expert_bias: bool = False
+    gated: bool = True
+    latent: int = 0
+    dense_intermediate: int = 0
+    extra_router: int = 0
+    """Further parameters of the router a layer (scales, correction terms), stated by the family."""
+
+
+Ffn = DenseFfn | MoeFfn
+
+
+@frozen
+class Layer:
+    """One decoder layer. `mixers` has two entries where attention and Mamba run side by side (Falcon-H1), none where the
+    layer is only a feed-forward part (Nemotron-H); `ffn` is None where it is only a mixer.
+
+    `norm_parameters` counts the layer's norms (weights and biases); `extra_parameters` what else the family has a layer.
+    """
+
+    mixers: tuple[Mixer, ...]
+    ffn: Ffn | None
+    norm_parameters: int
+    extra_parameters: int = 0
+
+
+@frozen
+class Architecture:
+    """A whole language model, and beside it a vision tower and multi-token-prediction layers where it has them.
+
+    Attributes:
+        model_type: the `model_type` of config.json.
+        class_name: the first entry of `architectures`, by which the engine knows the model.
+        hidden: the width of the residual stream.
+        vocab: rows of the embedding as stored (before the engine's padding).
+        layers: one entry a layer, in order.
+        tied: whether the output head shares the embedding's tensor.
+        max_positions: the longest context that the engine derives, in tokens; None where the config has none.
+        dtype_bytes: bytes of one element of the model's own dtype (2 for bf16 and fp16).
+        final_norm_parameters: of the norm before the head.
+        head_bias: whether the output head has a bias.
+        other_parameters: of the language model and in none of the parts above.
+        vision_parameters: of the vision tower and projector, 0 without.
+        mtp_layers: multi-token-prediction layers, beside `layers`.
+        mtp_extra_parameters: what an MTP module has beside its layer (projections, norms), all modules together.
+        stated_total: a total from the publisher where the family has no closed formula; None where parameters are computed.
+        pipeline: whether the engine's class supports pipeline parallel.
+    """
+
+    model_type: str
+    class_name: str
+    hidden: int
+    vocab: int
+    layers: tuple[Layer, ...]
+    tied: bool
+    max_positions: int | None
+    dtype: str = "bfloat16"
+    final_norm_parameters: int = 0
+    head_bias: bool = False
+    other_parameters: int = 0
+    vision_parameters: int = 0
+    mtp_layers: tuple[Layer, ...] = ()
+    mtp_extra_parameters: int = 0
+    stated_total: int | None = None
+    pipeline: bool = True
+
+    @property
+    def attention(self) -> GroupedAttention | LatentAttention | None:
+        """The first attention of the model, whose heads the engine divides by tensor parallel; None for none at all."""
+        for layer in self.layers:
+            for mixer in layer.mixers:
+                if isinstance(mixer, GroupedAttention | LatentAttention):
+                    return mixer
+        return None
+
+    @property
+    def moe(self) -> MoeFfn | None:
+        """The experts of the first mixture-of-experts layer, None for a dense model."""
+        return next((layer.ffn for layer in self.layers if isinstance(layer.ffn, MoeFfn)), None)
+
+    @property
+    def latent(self) -> bool:
+        """Whether attention is of the latent kind, whose KV every tensor-parallel rank holds whole."""
+        return isinstance(self.attention, LatentAttention)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether some layers keep a state per sequence instead of KV per token (a hybrid)."""
+        return any(isinstance(m, DeltaNet | Mamba | ShortConvolution) for layer in self.layers for m in layer.mixers)

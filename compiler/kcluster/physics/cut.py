@@ -1,0 +1,95 @@
+"""The cut of a model over cards, the limits that an engine is started with, and the load that it is judged at."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import frozen
+
+KvFormat = Literal["bf16", "fp16", "fp8", "nvfp4"]
+
+
+@frozen
+class Cut:
+    """One engine's cut. `replicas` of it stand behind the router.
+
+    `dp` counts ranks inside one engine (attention ranks where `ep`); `layers` is a partition of the layers over stages by
+    hand, None where the engine deals them out itself; `redundant_experts` belongs to `eplb`.
+    """
+
+    tp: int = 1
+    pp: int = 1
+    dp: int = 1
+    ep: bool = False
+    dcp: int = 1
+    replicas: int = 1
+    layers: tuple[int, ...] | None = None
+    eplb: bool = False
+    redundant_experts: int = 0
+
+    @property
+    def engine_gpus(self) -> int:
+        return self.tp * self.pp * self.dp
+
+    @property
+    def gpus(self) -> int:
+        return self.engine_gpus * self.replicas
+
+    @property
+    def ep_size(self) -> int:
+        """Ranks that share the experts whole: tp × dp with expert parallel, else 1 (vLLM derives it so)."""
+        return self.tp * self.dp if self.ep else 1
+
+    @property
+    def expert_shards(self) -> int:
+        """Ranks over which one stage's experts are spread, whole (ep) or sliced (tp over tp × dp)."""
+        return self.tp * self.dp
+
+
+@frozen
+class EngineVersion:
+    """An engine and its version, for thresholds: `EngineVersion("vllm", (0, 33)) >= (0, 21)` is asked as `at_least(0, 21)`."""
+
+    name: Literal["vllm", "sglang", "trtllm", "triton"]
+    version: tuple[int, ...]
+
+    def at_least(self, *version: int) -> bool:
+        return self.version >= version
+
+    @property
+    def text(self) -> str:
+        return ".".join(str(part) for part in self.version)
+
+
+@frozen
+class Limits:
+    """What the engine is started with and what its memory and time depend on.
+
+    Lengths and counts are of one engine core (one dp rank). `utilization` is the share of a card's total memory.
+    """
+
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    kv_format: KvFormat
+    utilization: float
+    prefix_caching: bool = True
+    chunked_prefill: bool = True
+    eager: bool = False
+    kv_cache_memory_bytes: int | None = None
+    block_size: int | None = None
+    language_model_only: bool = False
+    speculative_tokens: int = 0
+    speculative_acceptance: float = 0.0
+
+
+@frozen
+class Load:
+    """What the SLA says of the work: requests in flight over all replicas, lengths in tokens, and the repeating share of
+    a prompt. `context` is the longest request (prompt + completion), `prompt` and `completion` typical ones."""
+
+    concurrency: int
+    context: int
+    prompt: int
+    completion: int
+    prefix_share: float = 0.0

@@ -1,0 +1,36 @@
+"""Weight formats: bytes of a parameter as shipped, and in what arithmetic they run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from attrs import frozen
+
+
+@frozen
+class WeightFormat:
+    """How linear layers are stored.
+
+    Attributes:
+        name: as the language spells it (`fp8-block`, `awq-int4`, …).
+        bytes_per_parameter: of a quantized linear weight, without scales.
+        scale_bytes: bytes of scale and zero point for one group or block.
+        group: weights along the input dimension that share a scale; 0 for per-tensor or per-channel.
+        block: (rows, columns) of a two-dimensional block, None without.
+        arithmetic: the tensor-core format in which it multiplies where the card has it ("bf16", "fp8", "int8", "fp4").
+        weight_only: whether activations stay in 16 bits whatever the card.
+        quantized: False for bf16, fp16 and fp32.
+        covers: which parts are quantized: "linear" (attention, MLP and experts), or "experts" (MXFP4 of gpt-oss).
+        embeddings_quantized: True for formats that also pack embeddings and head (GGUF).
+    """
+
+    name: str
+    bytes_per_parameter: float
+    scale_bytes: float = 0.0
+    group: int = 0
+    block: tuple[int, int] | None = None
+    arithmetic: Literal["bf16", "fp8", "int8", "fp4"] = "bf16"
+    weight_only: bool = False
+    quantized: bool = True
+    covers: Literal["linear", "experts"] = "linear"
+    embeddings_quantized: bool = False

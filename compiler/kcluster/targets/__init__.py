@@ -1,0 +1,1 @@
+"""Plan to artifacts, one module or package per target."""
