@@ -1,0 +1,36 @@
+# make demo    set up, then lint, plan and compile recipe A
+# make test    set up, then everything fast: types, style, unit, snapshot, property, real-tool and packaging tests
+# make e2e     set up, then the real engine, Ray and routers
+# make check   types and style alone
+# make bench   speed and accuracy, side by side
+# make update  rewrite the snapshots (read each before you commit it)
+# make gen     rewrite the generated pages
+.PHONY: demo test e2e check bench update gen
+.DEFAULT_GOAL := test
+BIN := .venv/bin
+
+demo:
+	@.ci/setup run
+	@$(BIN)/kcluster lint specs/recipe-a.kcluster
+	@$(BIN)/kcluster plan specs/recipe-a.kcluster
+	@$(BIN)/kcluster compile specs/recipe-a.kcluster -o out/recipe-a 2>/dev/null
+	@find out/recipe-a -type f | sort
+
+check:
+	@.ci/setup test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check
+	$(BIN)/python -m pytest -m "not e2e" -n 2
+
+e2e:
+	@.ci/setup e2e
+	$(BIN)/python -m pytest -m e2e tests/e2e
+
+update:
+	$(BIN)/python -m pytest -m "not e2e" -n 2 --snapshot-update
+
+gen:
+	$(BIN)/python -m kcluster.rules.pages docs/rules

@@ -1,0 +1,90 @@
+"""Write the files that start the cluster. Nothing is written while errors stand; warnings do not stop it.
+
+Exit codes: 0 written (or, with --check, as it would be written), 1 errors stand or --check differs, 2 wrong usage."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from kcluster.cli.common import FINDINGS, OK, UsageError, add_color, add_paths, inputs, say, wants_color, width_of
+from kcluster.pipeline import Checked, decode_and_check
+from kcluster.targets.types import Artifact
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_paths(parser, several=False)
+    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="the folder to write into")
+    parser.add_argument("--target", metavar="NAME", action="append", help="only these targets (default: what the spec asks for)")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 with a diff where DIR is not what would be written")
+    parser.add_argument("--force", action="store_true", help="overwrite files that kcluster did not write")
+    add_color(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    read = inputs(arguments.paths, arguments.stdin_filename)
+    if len(read) != 1:
+        raise UsageError(f"compile takes one spec, and {arguments.paths[0]} holds {len(read)}")
+    checked = decode_and_check(read[0].data, read[0].path, folder=read[0].folder)
+    _report(checked, arguments)
+    if checked.errors or checked.plan is None:
+        say_errors = len(checked.errors)
+        sys.stderr.write(f"nothing was written: {say_errors} error{'s' if say_errors != 1 else ''}\n")
+        return FINDINGS
+    from kcluster.targets import emit
+
+    artifacts = emit(checked.plan, _targets(arguments.target))
+    if arguments.check:
+        return _check(Path(arguments.output), artifacts)
+    return _write(Path(arguments.output), artifacts, force=arguments.force)
+
+
+def _report(checked: Checked, arguments: argparse.Namespace) -> None:
+    """Findings go to standard error, so that what is written can be piped."""
+    from kcluster.render import render
+
+    live = tuple(finding for finding in checked.diagnostics if not finding.suppressed)
+    if live:
+        sys.stderr.write(
+            render("pretty", live, color=wants_color(sys.stderr, arguments.color), width=width_of(sys.stderr))
+        )
+
+
+def _targets(wanted: list[str] | None) -> tuple[str, ...] | None:
+    if wanted is None:
+        return None
+    from kcluster.targets import target_names
+
+    names = tuple(name for entry in wanted for name in entry.split(",") if name)
+    unknown = [name for name in names if name not in target_names()]
+    if unknown:
+        raise UsageError(f"there is no target `{unknown[0]}` (there are: {', '.join(sorted(target_names()))})")
+    return names
+
+
+def _check(folder: Path, artifacts: tuple[Artifact, ...]) -> int:
+    from kcluster.output import check
+
+    difference = check(folder, artifacts)
+    if not difference:
+        say(f"{folder} is what the spec says ({len(artifacts)} files)")
+        return OK
+    say(difference)
+    return FINDINGS
+
+
+def _write(folder: Path, artifacts: tuple[Artifact, ...], *, force: bool) -> int:
+    from kcluster.output import Refused, write
+
+    try:
+        result = write(folder, artifacts, force=force)
+    except Refused as refusal:
+        raise UsageError(str(refusal)) from None
+    except OSError as error:
+        raise UsageError(f"cannot write {error.filename or folder}: {error.strerror or error}") from None
+    changed = len(result.written)
+    unchanged = len(artifacts) - changed
+    removed = f", {len(result.removed)} removed" if result.removed else ""
+    say(f"{folder}: {changed} files written{removed}, {unchanged} unchanged; start with {folder / 'README.md'}")
+    return OK

@@ -1,0 +1,73 @@
+"""Bring specs into canonical layout: comments kept, meaning kept, running it twice changes nothing more.
+
+Exit codes: 0 nothing to do or done, 1 with --check or --diff something would change, or a file has syntax errors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from kcluster.cli.common import FINDINGS, OK, STDIN, Input, add_color, add_paths, complain, inputs, say, wants_color, width_of
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_paths(parser)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a file would change")
+    parser.add_argument("--diff", action="store_true", help="write nothing; show what would change")
+    add_color(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    code = OK
+    for one in inputs(arguments.paths, arguments.stdin_filename):
+        code = max(code, _format(one, arguments))
+    return code
+
+
+def _format(one: Input, arguments: argparse.Namespace) -> int:
+    from kcluster.render import render
+    from kcluster.syntax.formatter import format_source
+    from kcluster.syntax.parser import decode, parse
+
+    source, bad_bytes = decode(one.data, one.path)
+    _, found = parse(source)
+    errors = tuple(finding for finding in (*bad_bytes, *found) if finding.severity == "error")
+    if errors:
+        sys.stderr.write(render("pretty", errors, color=wants_color(sys.stderr, arguments.color), width=width_of(sys.stderr)))
+        complain(f"{one.path} has syntax errors and is left as it is")
+        return FINDINGS
+    text = format_source(source)
+    data = text.encode()
+    from_stdin = STDIN in arguments.paths
+    if arguments.check or arguments.diff:
+        if data == one.data:
+            return OK
+        if arguments.diff:
+            say(_difference(one, text))
+        else:
+            say(f"would format {one.path}")
+        return FINDINGS
+    if from_stdin:
+        say(text)
+    elif data != one.data:
+        _replace(Path(one.path), data)
+        say(f"formatted {one.path}")
+    return OK
+
+
+def _difference(one: Input, text: str) -> str:
+    from difflib import unified_diff
+
+    before = one.data.decode("utf-8", "replace").splitlines(keepends=True)
+    return "".join(unified_diff(before, text.splitlines(keepends=True), one.path, f"{one.path} (formatted)"))
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Replace a file in one step, so that a crash leaves the old text or the new one."""
+    mode = path.stat().st_mode & 0o777
+    beside = path.with_name(f".{path.name}.kcluster-fmt")
+    beside.write_bytes(data)
+    beside.chmod(mode)
+    os.replace(beside, path)

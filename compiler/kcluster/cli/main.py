@@ -1,0 +1,81 @@
+"""The front door: finds the command, imports only its module, and turns what escapes it into an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+from kcluster.cli.common import FAULT, USAGE, UsageError, complain
+
+COMMANDS: Final[dict[str, str]] = {
+    "lint": "report every finding of specs",
+    "fmt": "bring specs into canonical layout",
+    "plan": "show the chosen cut, and why",
+    "compile": "write the files that start the cluster",
+    "explain": "print the page of a rule",
+    "inspect": "show what is known of a model, a GPU or a link",
+    "catalog": "list what is built in",
+}
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+    return (
+        "usage: kcluster COMMAND [OPTIONS] PATH…\n\n"
+        "A compiler and linter for LLM inference clusters.\n\n"
+        f"commands:\n{rows}\n\n"
+        "A PATH is a file, a folder (every *.kcluster below it) or - for standard input.\n"
+        "kcluster COMMAND --help says more; kcluster --version the version.\n"
+        "exit codes: 0 fine, 1 findings, 2 wrong usage or unreadable input, 3 an internal fault\n"
+    )
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; gives the exit code."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_usage())
+        return 0 if arguments else USAGE
+    name, *rest = arguments
+    if name not in COMMANDS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, COMMANDS, 1)
+        complain(f"there is no command `{name}`" + (f"; did you mean `{near[0]}`?" if near else ""))
+        return USAGE
+    module = import_module(f"kcluster.cli.{name}_command")
+    parser = argparse.ArgumentParser(
+        prog=f"kcluster {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    module.configure(parser)
+    try:
+        return int(module.run(parser.parse_args(rest)))
+    except UsageError as error:
+        complain(str(error))
+        return USAGE
+    except BrokenPipeError:
+        # The reader (head, a pager) has gone; that is not our failure. Keep the interpreter from flushing into it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        _report_fault(arguments)
+        return FAULT
+
+
+def _report_fault(arguments: Sequence[str]) -> None:
+    import traceback
+
+    from kcluster.version import VERSION
+
+    complain("internal fault: this is a mistake in kcluster, not in your spec")
+    sys.stderr.write(
+        f"kcluster {VERSION} on Python {sys.version.split()[0]}, command: {' '.join(arguments)}\n"
+        "Please report it with the lines below and, if you may, the spec.\n\n"
+    )
+    traceback.print_exc()

@@ -1,0 +1,86 @@
+"""Show the chosen cut and why: memory per GPU, a token's time, links, the SLA against the prediction, and what was
+rejected.
+
+Exit codes: 0 every serve fits, 1 errors stand (the plan is shown all the same where there is one), 2 wrong usage."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from kcluster.cli.common import FINDINGS, OK, UsageError, add_color, add_paths, inputs, say, wants_color, width_of
+from kcluster.pipeline import Checked, decode_and_check
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_paths(parser)
+    parser.add_argument("--why", metavar="FIGURE", help="print the arithmetic behind a figure (memory, memory.weights_gib, performance.itl_s, …)")
+    parser.add_argument("--all", action="store_true", help="every candidate with its verdict")
+    parser.add_argument("--format", choices=("text", "json", "toml"), default="text")
+    add_color(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    read = inputs(arguments.paths, arguments.stdin_filename)
+    if arguments.format == "toml" and len(read) != 1:
+        raise UsageError("--format toml takes one spec")
+    checked = [decode_and_check(one.data, one.path, folder=one.folder) for one in read]
+    if arguments.why:
+        _why(checked, arguments.why)
+    elif arguments.format == "json":
+        _json(checked)
+    elif arguments.format == "toml":
+        _toml(checked[0])
+    else:
+        _text(checked, arguments)
+    return FINDINGS if any(one.errors for one in checked) else OK
+
+
+def _text(checked: list[Checked], arguments: argparse.Namespace) -> None:
+    from kcluster.render import render
+    from kcluster.render.plan_text import plan_text
+
+    color, width = wants_color(sys.stdout, arguments.color), width_of(sys.stdout)
+    parts = []
+    for one in checked:
+        if one.errors:
+            sys.stderr.write(
+                render("pretty", one.errors, color=wants_color(sys.stderr, arguments.color), width=width_of(sys.stderr))
+            )
+        if one.plan is not None:
+            parts.append(plan_text(one.plan, everything=arguments.all, color=color, width=width))
+    say("\n".join(parts))
+
+
+def _why(checked: list[Checked], figure: str) -> None:
+    from kcluster.render.why import UnknownFigure, why
+
+    parts = []
+    for one in checked:
+        if one.plan is None:
+            raise UsageError(f"{one.source.path} has no plan: kcluster lint {one.source.path} says why")
+        try:
+            parts.append(why(one.plan, figure))
+        except UnknownFigure as error:
+            raise UsageError(str(error)) from None
+    say("\n".join(parts))
+
+
+def _json(checked: list[Checked]) -> None:
+    import json
+
+    from kcluster.cli.plan_objects import plan_object_of
+
+    objects = [plan_object_of(one) for one in checked]
+    say(json.dumps(objects[0] if len(objects) == 1 else objects, indent=2, ensure_ascii=False))
+
+
+def _toml(one: Checked) -> None:
+    from kcluster.targets import emit
+    from kcluster.targets.plan_toml import plan_toml
+
+    if one.plan is None or one.errors:
+        raise UsageError(f"{one.source.path} has errors: kcluster lint {one.source.path} says which")
+    artifacts = emit(one.plan, None)
+    written = next((artifact.text for artifact in artifacts if artifact.path == "plan.toml"), None)
+    say(written if written is not None else plan_toml(one.plan, artifacts))
