@@ -11,7 +11,7 @@ from attrs import frozen
 
 from kcluster.units import Figure
 
-BusKind = Literal["pcie", "nvlink", "nvlink-bridge", "xgmi"]
+BusKind = Literal["pcie", "nvlink", "nvlink-bridge", "xgmi", "roce-mesh"]
 NetworkKind = Literal["ethernet", "roce", "infiniband"]
 
 
@@ -45,6 +45,8 @@ class Card:
     consumer: bool
     architecture: str = ""
     notes: str = ""
+    native: tuple[str, ...] = ()
+    """Low-precision formats that it computes in ("fp8", "nvfp4", "mxfp4"); where empty, `flops` decides."""
 
     def rate(self, kind: str) -> Figure | None:
         """FLOP/s in one arithmetic format, None where the card lacks it."""
@@ -69,6 +71,8 @@ class Bus:
     shared_lanes: int = 1
     groups: tuple[tuple[int, ...], ...] = ()
     pairs: tuple[tuple[int, ...], ...] = ()
+    host: Bus | None = None
+    """The PCIe bus below the cards' own links: what cards talk over that no bridge joins. None where `kind` is pcie."""
 
 
 @frozen
