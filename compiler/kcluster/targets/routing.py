@@ -1,0 +1,206 @@
+"""Who stands in front of whom: the addresses of every replica and the routers before them, for every target that needs
+to know (routers, engines, units, monitoring, the runbook). One place, so that the files agree."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal
+
+from attrs import frozen
+
+from kcluster.physics.routing import largest_body, longest_answer
+from kcluster.planner.types import Plan, ServePlan
+from kcluster.spec.types import RouterSpec, RouteSpec, Secret, TlsSpec
+from kcluster.units import MIB, Figure
+
+LOOPBACK: Final = "127.0.0.1"
+EVERY_INTERFACE: Final = ("0.0.0.0", "::")  # noqa: S104 - recognised, never chosen
+DEFAULT_LISTEN: Final = 8080
+DEFAULT_LISTEN_TLS: Final = 8443
+SHORTEST_TIMEOUT: Final = 300
+"""Seconds: no read time-out below it, since a cold prefix or a long queue is no failure."""
+
+RouterKind = Literal["nginx", "haproxy", "vllm-router", "llm-d"]
+
+
+@frozen
+class Backend:
+    """One replica as its router reaches it: `name` is its own in the files, `bind` what the engine listens on."""
+
+    name: str
+    replica: int
+    host: str
+    bind: str
+    address: str
+    port: int
+
+    @property
+    def endpoint(self) -> str:
+        """`address:port`, with brackets around an IPv6 address."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@frozen
+class Route:
+    """One serve behind a router, with what selects it (all None: it is the only one)."""
+
+    serve: ServePlan
+    backends: tuple[Backend, ...]
+    model_name: str | None = None
+    header: tuple[str, str] | None = None
+    path: str | None = None
+
+
+@frozen
+class Front:
+    """One router with everything that its file needs.
+
+    `name` is empty where it is the only one of its kind. `timeout`: whole seconds that it waits for an answer; `body`: bytes
+    that it lets through; both with the figure that they come from (None where the spec says the number itself).
+    """
+
+    kind: RouterKind
+    name: str
+    host: str
+    listen: int
+    policy: str
+    tls: TlsSpec | None
+    api_key: Secret | None
+    version: tuple[int, ...] | None
+    timeout: int
+    timeout_figure: Figure | None
+    body: int
+    body_figure: Figure | None
+    routes: tuple[Route, ...]
+    spec: RouterSpec | None
+
+    @property
+    def file_stem(self) -> str:
+        return f"{self.kind}-{self.name}" if self.name else self.kind
+
+
+def backends(plan: Plan, serve_plan: ServePlan) -> tuple[Backend, ...]:
+    """Every replica of a serve with where it listens and how its router reaches it, in replica order."""
+    return _backends(serve_plan, _router_host(plan, serve_plan))
+
+
+def fronts(plan: Plan) -> tuple[Front, ...]:
+    """Every router of the plan: those of serves in file order, then those at the top level."""
+    own = [(plan_, _kind(plan_)) for plan_ in plan.serves if plan_.serve.route is None]
+    kinds = [kind for _, kind in own if kind is not None] + [r.kind.value for r in plan.spec.routers]
+    found = []
+    for serve_plan, kind in own:
+        if kind is None:
+            continue
+        spec = serve_plan.serve.router
+        route = Route(serve_plan, backends(plan, serve_plan))
+        found.append(_front(kind, serve_plan.name if kinds.count(kind) > 1 else "", spec, (route,)))
+    for router in plan.spec.routers:
+        routes = tuple(
+            _route(plan, serve_plan, serve_plan.serve.route)
+            for serve_plan in plan.serves
+            if serve_plan.serve.route is not None and serve_plan.serve.route.router.value == router.name
+        )
+        if routes:
+            name = router.name if kinds.count(router.kind.value) > 1 else ""
+            found.append(_front(router.kind.value, name, router, routes))
+    return tuple(found)
+
+
+def front_of(plan: Plan, serve_plan: ServePlan) -> Front | None:
+    """The router in front of a serve, None where clients reach its engine themselves."""
+    return next((f for f in fronts(plan) if any(route.serve is serve_plan for route in f.routes)), None)
+
+
+def _kind(serve_plan: ServePlan) -> RouterKind | None:
+    """The kind of router inside a serve: as written; else NGINX from two replicas on, none for one."""
+    serve = serve_plan.serve
+    if serve.router is not None:
+        return serve.router.kind.value
+    if serve.router_off or serve_plan.chosen.cut.replicas < 2:
+        return None
+    return "nginx"
+
+
+def _router_host(plan: Plan, serve_plan: ServePlan) -> str | None:
+    serve = serve_plan.serve
+    if serve.route is not None:
+        router = next((r for r in plan.spec.routers if serve.route and r.name == serve.route.router.value), None)
+        return router.host.value if router and router.host else serve_plan.hosts[0]
+    if _kind(serve_plan) is None:
+        return None
+    return serve.router.host.value if serve.router and serve.router.host else serve_plan.hosts[0]
+
+
+def _backends(serve_plan: ServePlan, router_host: str | None) -> tuple[Backend, ...]:
+    """Engines listen on loopback where their router is on the same node, else on the node's own address; on all
+    interfaces only where the spec says so."""
+    written = serve_plan.serve.engine.host
+    addressed = serve_plan.serve.hardware.hosts_given is not None or any(
+        node.host.written for node in serve_plan.serve.hardware.nodes
+    )
+    found = []
+    for replica, placement in enumerate(serve_plan.chosen.placement):
+        host = serve_plan.hosts[placement.nodes[0]]
+        beside_router = router_host == host
+        bind = written.value if written else LOOPBACK if beside_router or not addressed else host
+        address = LOOPBACK if beside_router and bind in (LOOPBACK, *EVERY_INTERFACE) else host if written is None else bind
+        if bind in EVERY_INTERFACE and not beside_router:
+            address = host
+        if bind == LOOPBACK:
+            address = LOOPBACK
+        found.append(Backend(f"{serve_plan.name}-{replica}", replica, host, bind, address, serve_plan.ports[replica].http))
+    return tuple(found)
+
+
+def _route(plan: Plan, serve_plan: ServePlan, route: RouteSpec) -> Route:
+    return Route(
+        serve_plan,
+        backends(plan, serve_plan),
+        route.model_name.value if route.model_name else None,
+        route.header.value if route.header else None,
+        route.path.value if route.path else None,
+    )
+
+
+def _front(kind: RouterKind, name: str, spec: RouterSpec | None, routes: tuple[Route, ...]) -> Front:
+    tls = spec.tls if spec else None
+    timeout, timeout_figure = _timeout(spec, routes)
+    body, body_figure = _body(spec, routes)
+    return Front(
+        kind=kind,
+        name=name,
+        host=spec.host.value if spec and spec.host else routes[0].serve.hosts[0],
+        listen=spec.listen.value if spec and spec.listen else DEFAULT_LISTEN_TLS if tls else DEFAULT_LISTEN,
+        policy=spec.policy.value if spec and spec.policy else "auto",
+        tls=tls,
+        api_key=spec.api_key.value if spec and spec.api_key else None,
+        version=spec.version.value if spec and spec.version else None,
+        timeout=timeout,
+        timeout_figure=timeout_figure,
+        body=body,
+        body_figure=body_figure,
+        routes=routes,
+        spec=spec,
+    )
+
+
+def _timeout(spec: RouterSpec | None, routes: tuple[Route, ...]) -> tuple[int, Figure | None]:
+    if spec is not None and spec.timeout is not None:
+        return max(1, math.ceil(spec.timeout.value)), None
+    figures = [
+        longest_answer(route.serve.load, route.serve.chosen.performance)
+        for route in routes
+        if route.serve.chosen.performance is not None
+    ]
+    if not figures:
+        return SHORTEST_TIMEOUT, None
+    longest = max(figures, key=lambda figure: figure.value)
+    return max(SHORTEST_TIMEOUT, math.ceil(longest.value / 60) * 60), longest
+
+
+def _body(spec: RouterSpec | None, routes: tuple[Route, ...]) -> tuple[int, Figure | None]:
+    if spec is not None and spec.max_body is not None:
+        return max(1, math.ceil(spec.max_body.value)), None
+    largest = max((largest_body(r.serve.chosen.limits.max_model_len) for r in routes), key=lambda figure: figure.value)
+    return math.ceil(largest.value / MIB) * MIB, largest
