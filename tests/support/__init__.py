@@ -1,0 +1,1 @@
+"""What tests share: stand-in engines, a load of clients, and processes that are ended by their id."""

@@ -1,0 +1,69 @@
+"""Processes of a test: started with a log, waited for by a condition, ended by their id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+PATIENCE = 90.0
+"""Seconds that a condition may take before a test gives up: a limit against hanging, never a measure of speed."""
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    """Wait until a condition holds.
+
+    Raises:
+        AssertionError: it does not within `patience` seconds.
+    """
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, f"gave up waiting until {what}"
+        time.sleep(0.02)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it started (it leads a session of its own), and wait for it."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, sign)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a session of its own, its output in a file, ended when the block is left."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            list(command), stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True,
+            env=None if env is None else {**os.environ, **env}, cwd=cwd,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        end(process)
