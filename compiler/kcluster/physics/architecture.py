@@ -13,7 +13,7 @@ from attrs import frozen
 QkNorm = Literal["none", "head", "full"]
 
 
-@frozen
+@frozen(cache_hash=True)
 class GroupedAttention:
     """Multi-head, grouped-query or multi-query attention.
 
@@ -40,9 +40,13 @@ class GroupedAttention:
     v_norm: bool = False
     no_kv: bool = False
     """The layer reuses another layer's keys and values and holds none (cross-layer sharing)."""
+    cross: bool = False
+    """Cross-attention to a vision tower: its keys and values come from the image, not from the tokens."""
+    extra_parameters: int = 0
+    """What else the family has in this attention (gates, norms with bias)."""
 
 
-@frozen
+@frozen(cache_hash=True)
 class LatentAttention:
     """Multi-head latent attention (DeepSeek): one compressed latent of kv_lora_rank + rope_dim a token and layer.
 
@@ -57,9 +61,11 @@ class LatentAttention:
     v_head_dim: int
     index_heads: int = 0
     index_dim: int = 0
+    index_topk: int = 0
+    extra_parameters: int = 0
 
 
-@frozen
+@frozen(cache_hash=True)
 class DeltaNet:
     """A gated DeltaNet layer: a recurrent state per sequence, no KV per token."""
 
@@ -71,7 +77,7 @@ class DeltaNet:
     state_bytes: int = 4
 
 
-@frozen
+@frozen(cache_hash=True)
 class Mamba:
     """A Mamba-1 or Mamba-2 layer: `inner` channels, `groups`, `state` size, `heads` (Mamba-2), `dt_rank` (Mamba-1)."""
 
@@ -84,19 +90,25 @@ class Mamba:
     dt_rank: int = 0
     conv_bias: bool = True
     state_bytes: int = 4
+    gated_norm: bool = True
+    """Mamba-2: a norm of `inner` before the output projection."""
+    inner_norms: bool = False
+    """Mamba-1: norms on dt, B and C (Jamba)."""
+    projection_bias: bool = False
 
 
-@frozen
+@frozen(cache_hash=True)
 class ShortConvolution:
     """The gated short convolution of LFM2."""
 
     kernel: int
+    bias: bool = False
 
 
 Mixer = GroupedAttention | LatentAttention | DeltaNet | Mamba | ShortConvolution
 
 
-@frozen
+@frozen(cache_hash=True)
 class DenseFfn:
     """A feed-forward part: three matrices where gated, two where not."""
 
@@ -105,7 +117,7 @@ class DenseFfn:
     bias: bool = False
 
 
-@frozen
+@frozen(cache_hash=True)
 class MoeFfn:
     """A mixture of experts with what stands beside it.
 
@@ -125,12 +137,13 @@ class MoeFfn:
     dense_intermediate: int = 0
     extra_router: int = 0
     """Further parameters of the router a layer (scales, correction terms), stated by the family."""
+    shared_bias: bool = False
 
 
 Ffn = DenseFfn | MoeFfn
 
 
-@frozen
+@frozen(cache_hash=True)
 class Layer:
     """One decoder layer. `mixers` has two entries where attention and Mamba run side by side (Falcon-H1), none where the
     layer is only a feed-forward part (Nemotron-H); `ffn` is None where it is only a mixer.
@@ -144,7 +157,7 @@ class Layer:
     extra_parameters: int = 0
 
 
-@frozen
+@frozen(cache_hash=True)
 class Architecture:
     """A whole language model, and beside it a vision tower and multi-token-prediction layers where it has them.
 
@@ -183,6 +196,14 @@ class Architecture:
     mtp_extra_parameters: int = 0
     stated_total: int | None = None
     pipeline: bool = True
+    learned_positions: int = 0
+    """Rows of a learned position embedding (OPT, GPT-2), 0 where positions are computed."""
+    stored_head: bool = False
+    """Whether the published checkpoint stores the tied head a second time (Qwen3-0.6B)."""
+    stored_mtp_embedding: bool = False
+    """Whether the published checkpoint stores embedding and head again with its MTP module (DeepSeek-V3, GLM-4.5)."""
+    default_positions: int | None = None
+    """What the engine takes for `max_model_len` when it is told none, where that is less than `max_positions` (longrope)."""
 
     @property
     def attention(self) -> GroupedAttention | LatentAttention | None:

@@ -15,7 +15,7 @@ BusKind = Literal["pcie", "nvlink", "nvlink-bridge", "xgmi", "roce-mesh"]
 NetworkKind = Literal["ethernet", "roce", "infiniband"]
 
 
-@frozen
+@frozen(cache_hash=True)
 class Card:
     """One kind of GPU.
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from attrs import frozen
 
+from kcluster.physics.kv import KvLayout
 from kcluster.units import Figure
 
 Verdict = Literal["yes", "no", "uncertain"]
@@ -47,6 +48,8 @@ class Memory:
     stages: tuple[StageMemory, ...]
     weights_fit: Verdict
     starts: Verdict
+    layout: KvLayout | None = None
+    """How the engine lays the cache out, for questions about requests of other lengths."""
 
 
 @frozen

@@ -1,0 +1,391 @@
+"""What a cut must satisfy whatever the hardware's speed: divisibility, axes, blocks of quantization, limits, formats.
+
+Each inequality is written here once: the planner rejects with it and the rule of the same code reports it. Sources: vLLM 0.33,
+`config/`, `distributed/utils.py`, `layers/linear.py`, `layers/quantization/` (research/vllm.md, 3.1, 3.2 and 3.5).
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from kcluster.physics.architecture import Architecture, DenseFfn, GroupedAttention, LatentAttention, MoeFfn
+from kcluster.physics.cut import Cut, EngineVersion, Limits
+from kcluster.physics.formats import WeightFormat
+from kcluster.physics.hardware import Card
+from kcluster.physics.weights import stage_layers
+from kcluster.units import Figure, given
+
+MOST_TP = 64
+"""Tensor-parallel sizes beyond this are never proposed."""
+
+MARLIN_OUTPUT = 64
+MARLIN_INPUT = 128
+"""What the Marlin kernel needs of a shard: output columns by 64, input rows by 128."""
+
+MINIMUM_CAPABILITY: dict[str, tuple[int, int]] = {
+    "fp8": (7, 5),
+    "int8": (7, 5),
+    "int4": (7, 5),
+    "nvfp4": (7, 5),
+    "mxfp4": (8, 0),
+    "mxfp8": (8, 0),
+    "bf16": (8, 0),
+}
+"""The lowest compute capability on which vLLM 0.33 runs a family of weight formats at all."""
+
+NATIVE_CAPABILITY: dict[str, tuple[int, int]] = {"fp8": (8, 9), "nvfp4": (10, 0), "mxfp4": (10, 0), "mxfp8": (10, 0)}
+"""From where on a family computes in its own arithmetic; below, weights are unpacked to 16 bits (Marlin)."""
+
+
+@frozen
+class Broken:
+    """A constraint that does not hold. `subject` names the attribute (`tp`, `pp`, `max_model_len`, …), `because` says why in a
+    clause with its figures; `fatal` where the engine would not start or not run."""
+
+    code: str
+    subject: str
+    because: str
+    fatal: bool
+    figures: tuple[Figure, ...] = ()
+
+
+def violations(
+    arch: Architecture,
+    fmt: WeightFormat,
+    cut: Cut,
+    limits: Limits,
+    engine: EngineVersion,
+    cards: tuple[Card, ...],
+) -> tuple[Broken, ...]:
+    """Every constraint that this cut breaks, fatal or not, in the order of their codes. Empty where nothing is wrong."""
+    found = [
+        *_length(arch, limits),
+        *_batch(limits),
+        *_heads(arch, cut),
+        *_kv_heads(arch, cut),
+        *_stages(arch, cut),
+        *_experts(arch, cut),
+        *_blocks(arch, fmt, cut),
+        *_context_parallel(arch, cut),
+        *_widths(arch, cut),
+        *_formats(fmt, limits, cards),
+        *_kv_format(arch, limits),
+    ]
+    return tuple(sorted(found, key=lambda broken: broken.code))
+
+
+def divisors(number: int, most: int = MOST_TP) -> tuple[int, ...]:
+    """Divisors of a number up to `most`, rising."""
+    return tuple(value for value in range(1, min(number, most) + 1) if number % value == 0)
+
+
+def allowed_tps(arch: Architecture, fmt: WeightFormat, cut: Cut, most: int = MOST_TP) -> tuple[int, ...]:
+    """Tensor-parallel sizes up to `most` for which no divisibility is broken, everything else of `cut` as it is."""
+    attention = arch.attention
+    heads = attention.heads if attention is not None else most
+    sizes = []
+    for tp in divisors(heads, most) if attention is not None else tuple(range(1, most + 1)):
+        other = Cut(tp=tp, pp=cut.pp, dp=cut.dp, ep=cut.ep and arch.moe is not None)
+        broken = [*_heads(arch, other), *_kv_heads(arch, other), *_blocks(arch, fmt, other), *_widths(arch, other)]
+        if not any(item.fatal for item in broken):
+            sizes.append(tp)
+    return tuple(sizes)
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return ", ".join(str(number) for number in numbers)
+
+
+def _count(name: str, value: float) -> Figure:
+    return given(name, value, "count")
+
+
+def _length(arch: Architecture, limits: Limits) -> list[Broken]:
+    if arch.max_positions is None or limits.max_model_len <= arch.max_positions:
+        return []
+    because = f"{limits.max_model_len} tokens exceed the model's {arch.max_positions} positions"
+    figures = (given("max_positions", arch.max_positions, "tokens"),)
+    return [Broken("KC206", "max_model_len", because, True, figures)]
+
+
+def _batch(limits: Limits) -> list[Broken]:
+    found = []
+    batched = limits.max_num_batched_tokens
+    if batched < limits.max_num_seqs:
+        because = (
+            f"{batched} batched tokens are fewer than {limits.max_num_seqs} sequences, which decode one token each"
+        )
+        found.append(Broken("KC209", "max_num_batched_tokens", because, True))
+    if not limits.chunked_prefill and batched < limits.max_model_len:
+        because = f"{batched} batched tokens cannot hold a prompt of {limits.max_model_len} without chunked prefill"
+        found.append(Broken("KC209", "max_num_batched_tokens", because, True))
+    return found
+
+
+def _heads(arch: Architecture, cut: Cut) -> list[Broken]:
+    attention = arch.attention
+    if attention is None or attention.heads % cut.tp == 0:
+        return []
+    because = f"{attention.heads} attention heads do not divide by tp {cut.tp} (they do by {_listed(divisors(attention.heads))})"
+    return [Broken("KC301", "tp", because, True, (_count("heads", attention.heads),))]
+
+
+def _kv_heads(arch: Architecture, cut: Cut) -> list[Broken]:
+    attention = arch.attention
+    if isinstance(attention, LatentAttention):
+        if cut.tp == 1 or cut.dcp == cut.tp:
+            return []
+        because = f"latent attention keeps its whole KV on each of the {cut.tp} tensor-parallel ranks" + (
+            f", shared by dcp {cut.dcp}" if cut.dcp > 1 else ""
+        )
+        return [Broken("KC302", "tp", because, False)]
+    counts = sorted(
+        {
+            mixer.kv_heads
+            for layer in arch.layers
+            for mixer in layer.mixers
+            if isinstance(mixer, GroupedAttention) and not mixer.no_kv
+        }
+    )
+    found = []
+    for heads in counts:
+        figures = (_count("kv_heads", heads),)
+        if heads % cut.tp and cut.tp % heads:
+            fitting = tuple(tp for tp in range(1, MOST_TP + 1) if heads % tp == 0 or tp % heads == 0)
+            allowed = tuple(tp for tp in fitting if attention is None or attention.heads % tp == 0)
+            because = f"neither of {heads} KV heads and tp {cut.tp} divides the other (tp {_listed(allowed)} would do)"
+            found.append(Broken("KC302", "tp", because, True, figures))
+        elif cut.tp > heads and cut.dcp * heads < cut.tp:
+            copies = cut.tp // heads // cut.dcp
+            because = f"tp {cut.tp} exceeds {heads} KV heads, so each is held {copies} times"
+            found.append(Broken("KC302", "tp", because, False, figures))
+    return found
+
+
+def _stages(arch: Architecture, cut: Cut) -> list[Broken]:
+    layers = len(arch.layers)
+    if cut.pp == 1:
+        return []
+    figures = (_count("layers", layers),)
+    if not arch.pipeline:
+        because = f"{arch.class_name} does not support pipeline parallel"
+        return [Broken("KC304", "pp", because, True)]
+    if cut.pp > layers:
+        return [Broken("KC304", "pp", f"pp {cut.pp} exceeds the model's {layers} layers", True, figures)]
+    if cut.layers is not None:
+        if len(cut.layers) != cut.pp or sum(cut.layers) != layers or min(cut.layers) < 1:
+            because = f"layers {list(cut.layers)} are not {cut.pp} stages that sum to {layers}"
+            return [Broken("KC304", "layers", because, True, figures)]
+        return []
+    if layers % cut.pp:
+        because = f"{layers} layers do not divide by pp {cut.pp}: stages of {_listed(stage_layers(layers, cut))} layers"
+        return [Broken("KC304", "pp", because, False, figures)]
+    return []
+
+
+def _experts(arch: Architecture, cut: Cut) -> list[Broken]:
+    moe = arch.moe
+    if moe is None:
+        if cut.ep:
+            return [Broken("KC305", "ep", "the model has no experts to spread", True)]
+        return []
+    if cut.eplb and not cut.ep:
+        return [Broken("KC305", "eplb", "balancing experts needs expert parallel", True)]
+    if cut.redundant_experts and not cut.eplb:
+        return [Broken("KC305", "eplb", f"{cut.redundant_experts} redundant experts need the balancer", True)]
+    if not cut.ep:
+        return []
+    ranks = cut.ep_size
+    figures = (_count("experts", moe.experts),)
+    if cut.eplb and ranks == 1:
+        return [Broken("KC305", "eplb", "balancing needs more than one expert-parallel rank", True)]
+    if cut.eplb and (moe.experts + cut.redundant_experts) % ranks:
+        lacking = -(moe.experts + cut.redundant_experts) % ranks
+        because = (
+            f"{moe.experts} + {cut.redundant_experts} redundant experts do not divide by {ranks} ranks "
+            f"({cut.redundant_experts + lacking} redundant ones would)"
+        )
+        return [Broken("KC305", "eplb", because, True, figures)]
+    if moe.experts % ranks:
+        more = moe.experts % ranks
+        because = f"{moe.experts} experts over {ranks} ranks are uneven: {more} ranks hold one more"
+        return [Broken("KC305", "ep", because, False, figures)]
+    return []
+
+
+def _context_parallel(arch: Architecture, cut: Cut) -> list[Broken]:
+    if cut.dcp == 1:
+        return []
+    if cut.tp % cut.dcp:
+        return [Broken("KC307", "dcp", f"tp {cut.tp} does not divide by dcp {cut.dcp}", True)]
+    attention = arch.attention
+    if not isinstance(attention, GroupedAttention):
+        if attention is None:
+            return [Broken("KC307", "dcp", "the model has no attention whose context could be split", True)]
+        return []
+    windows = any(
+        isinstance(mixer, GroupedAttention) and (mixer.window or mixer.chunk)
+        for layer in arch.layers
+        for mixer in layer.mixers
+    )
+    if windows:
+        return [Broken("KC307", "dcp", "sliding or chunked layers do not support dcp", True)]
+    heads = attention.kv_heads
+    figures = (_count("kv_heads", heads),)
+    if cut.tp <= heads:
+        because = f"tp {cut.tp} does not exceed {heads} KV heads, so there is no copy for dcp to reclaim"
+        return [Broken("KC307", "dcp", because, True, figures)]
+    if cut.dcp > cut.tp // heads:
+        because = f"dcp {cut.dcp} exceeds the {cut.tp // heads} copies that tp {cut.tp} makes of {heads} KV heads"
+        return [Broken("KC307", "dcp", because, True, figures)]
+    if (attention.heads // heads) % cut.dcp:
+        because = f"{attention.heads // heads} query heads for a KV head do not divide by dcp {cut.dcp}"
+        return [Broken("KC307", "dcp", because, True, figures)]
+    return []
+
+
+def _widths(arch: Architecture, cut: Cut) -> list[Broken]:
+    found = []
+    for width in _dense_widths(arch):
+        if width % cut.tp:
+            because = f"intermediate size {width} does not divide by tp {cut.tp}"
+            found.append(Broken("KC309", "tp", because, True, (_count("intermediate", width),)))
+    for width in _expert_widths(arch):
+        if not cut.ep and width % cut.expert_shards:
+            by = f"tp {cut.tp}" if cut.dp == 1 else f"tp {cut.tp} × dp {cut.dp}"
+            because = (
+                f"the experts' intermediate size {width} does not divide by {by} (expert parallel keeps experts whole)"
+            )
+            found.append(Broken("KC309", "tp", because, True, (_count("expert intermediate", width),)))
+    return found
+
+
+def _dense_widths(arch: Architecture) -> tuple[int, ...]:
+    widths: set[int] = set()
+    for layer in arch.layers:
+        if isinstance(layer.ffn, DenseFfn):
+            widths.add(layer.ffn.intermediate)
+        elif isinstance(layer.ffn, MoeFfn):
+            widths.update({layer.ffn.shared_intermediate, layer.ffn.dense_intermediate} - {0})
+    return tuple(sorted(widths))
+
+
+def _expert_widths(arch: Architecture) -> tuple[int, ...]:
+    return tuple(sorted({layer.ffn.intermediate for layer in arch.layers if isinstance(layer.ffn, MoeFfn)}))
+
+
+def _blocks(arch: Architecture, fmt: WeightFormat, cut: Cut) -> list[Broken]:
+    """KC306: what a quantization shares along a shard must end at the shard's edge."""
+    if not fmt.quantized or cut.tp * cut.dp == 1:
+        return []
+    found: dict[str, Broken] = {}
+    for what, width, shards, rows in _shards(arch, fmt, cut):
+        if width % shards:
+            continue  # KC301 or KC309 says so already
+        shard = width // shards
+        because = _block_mismatch(fmt, what, width, shard, shards, rows)
+        if because:
+            found[because] = Broken("KC306", "tp", because, True, (_count(what, width), _count("shard", shard)))
+    return list(found.values())
+
+
+def _shards(arch: Architecture, fmt: WeightFormat, cut: Cut) -> list[tuple[str, int, int, bool]]:
+    """(what, width, shards, whether the width is the input of a row-parallel matrix too) of every sharded width."""
+    found: list[tuple[str, int, int, bool]] = []
+    if fmt.covers == "linear" and cut.tp > 1:
+        found += [("the intermediate size", width, cut.tp, True) for width in _dense_widths(arch)]
+        attention = arch.attention
+        if isinstance(attention, GroupedAttention):
+            found.append(("the attention width", attention.heads * attention.v_head_dim, cut.tp, True))
+            if attention.kv_heads >= cut.tp:
+                found.append(("the KV width", attention.kv_heads * attention.head_dim, cut.tp, False))
+        elif isinstance(attention, LatentAttention):
+            found.append(("the attention width", attention.heads * attention.v_head_dim, cut.tp, True))
+    if not cut.ep:
+        found += [("the experts' intermediate size", width, cut.expert_shards, True) for width in _expert_widths(arch)]
+    return found
+
+
+def _block_mismatch(fmt: WeightFormat, what: str, width: int, shard: int, shards: int, rows: bool) -> str:
+    if fmt.block is not None:
+        size = fmt.block[1] if rows else fmt.block[0]
+        if shard % size:
+            return f"{what} {width} / {shards} = {shard} is not a multiple of the block of {size}"
+        return ""
+    if fmt.group and rows and shard % fmt.group:
+        return f"{what} {width} / {shards} = {shard} is not a multiple of the group of {fmt.group}"
+    if fmt.bytes_per_parameter == 0.5 and fmt.group >= 32 and fmt.covers == "linear" and _marlin(fmt):
+        if rows and shard % MARLIN_INPUT:
+            return f"{what} {width} / {shards} = {shard} is below what Marlin needs, a multiple of {MARLIN_INPUT}"
+        if not rows and shard % MARLIN_OUTPUT:
+            return f"{what} {width} / {shards} = {shard} is below what Marlin needs, a multiple of {MARLIN_OUTPUT}"
+    return ""
+
+
+def _marlin(fmt: WeightFormat) -> bool:
+    return fmt.name.startswith(("awq", "gptq"))
+
+
+def family(fmt: WeightFormat) -> str:
+    """The family of formats whose support a card is asked for: bf16, fp16, fp32, fp8, int8, int4, nvfp4, mxfp4, mxfp8, other."""
+    name = fmt.name
+    for known in ("nvfp4", "mxfp4", "mxfp8", "fp8"):
+        if name.startswith(known):
+            return known
+    if "int4" in name or name.startswith(("awq", "gptq", "w4a16")):
+        return "int4"
+    if "int8" in name or name.startswith("w8a8"):
+        return "int8"
+    return name if name in ("bf16", "fp16", "fp32") else "other"
+
+
+def _formats(fmt: WeightFormat, limits: Limits, cards: tuple[Card, ...]) -> list[Broken]:
+    found: dict[str, Broken] = {}
+    for card in cards:
+        for broken in (_weight_support(fmt, card), _kv_support(limits, card)):
+            if broken is not None:
+                found.setdefault(broken.because, broken)
+    return list(found.values())
+
+
+def _weight_support(fmt: WeightFormat, card: Card) -> Broken | None:
+    capability = card.compute_capability
+    kind = family(fmt)
+    if capability is None:
+        if kind == "nvfp4":
+            return Broken("KC803", "weights", f"{card.name} has no support for {fmt.name} weights", True)
+        return None
+    shown = f"{capability[0]}.{capability[1]}"
+    least = MINIMUM_CAPABILITY.get(kind)
+    if least is not None and capability < least:
+        because = f"{fmt.name} weights need compute capability {least[0]}.{least[1]}; {card.name} has {shown}"
+        return Broken("KC803", "weights", because, True)
+    native = NATIVE_CAPABILITY.get(kind)
+    if native is not None and not fmt.weight_only and capability < native:
+        because = (
+            f"{card.name} (compute capability {shown}) keeps {fmt.name} weights but computes in 16 bits; "
+            f"{kind} arithmetic starts at {native[0]}.{native[1]}"
+        )
+        return Broken("KC803", "weights", because, False)
+    return None
+
+
+def _kv_support(limits: Limits, card: Card) -> Broken | None:
+    capability = card.compute_capability
+    if limits.kv_format == "nvfp4" and (capability is None or capability[0] < 10):
+        shown = "none" if capability is None else f"{capability[0]}.{capability[1]}"
+        because = f"an nvfp4 KV cache needs compute capability 10; {card.name} has {shown}"
+        return Broken("KC803", "kv_cache", because, True)
+    if limits.kv_format == "fp8" and capability is not None and capability < (8, 0):
+        because = f"an fp8 KV cache needs compute capability 8.0; {card.name} has {capability[0]}.{capability[1]}"
+        return Broken("KC803", "kv_cache", because, True)
+    return None
+
+
+def _kv_format(arch: Architecture, limits: Limits) -> list[Broken]:
+    """A 16-bit cache must be of the model's own kind (vLLM, config/vllm.py)."""
+    own = {"bfloat16": "bf16", "float16": "fp16"}.get(arch.dtype)
+    if limits.kv_format not in ("bf16", "fp16") or own is None or limits.kv_format == own:
+        return []
+    because = f"a {limits.kv_format} KV cache differs from the model's dtype {arch.dtype}"
+    return [Broken("KC805", "kv_cache", because, True)]

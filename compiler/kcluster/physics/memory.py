@@ -1,0 +1,458 @@
+"""The memory budget of one engine: what weights, work and libraries take of a card, what is left for KV, and whether the
+engine starts.
+
+The terms are those that start-up logs show (`physics/memory_terms.py`); the KV cache is laid out as the engine does it
+(`physics/kv.py`). Source of the budget itself: vLLM, `v1/worker/gpu_worker.py` and `v1/core/kv_cache_utils.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+from attrs import evolve, frozen
+
+from kcluster.physics.architecture import Architecture
+from kcluster.physics.cut import Cut, EngineVersion, Limits
+from kcluster.physics.formats import WeightFormat
+from kcluster.physics.hardware import Card
+from kcluster.physics.kv import (
+    KvLayout,
+    in_flight_tokens,
+    kv_bytes_per_token,
+    kv_fixed_bytes,
+    kv_for_request,
+    kv_layout,
+    longest_tokens,
+    pool_blocks,
+    printed_tokens,
+    usable_blocks,
+)
+from kcluster.physics.memory_terms import (
+    GRAPHS_IN_BUDGET_SINCE,
+    MemoryConstants,
+    activation,
+    graphs,
+    non_torch,
+    spread,
+)
+from kcluster.physics.results import Memory, StageMemory, Verdict
+from kcluster.physics.weights import stage_layers, stage_weights
+from kcluster.units import GIB, Figure, Unit, derive
+
+__all__ = [
+    "MemoryConstants",
+    "default_limits",
+    "held_requests",
+    "longest_length",
+    "memory",
+    "most_sequences",
+]
+
+LARGEST_TIER_SINCE = (0, 29)
+GB10_SMALL_TIER_SINCE = (0, 33)
+MOST_LENGTH = 2**27
+"""Tokens beyond which no search for a length goes."""
+
+
+@frozen
+class _Stage:
+    """One stage's budget in bytes per GPU. `graphs_outside` is what graphs take beside the budget of an old engine."""
+
+    weights: Figure
+    activation: Figure
+    non_torch: Figure
+    cuda_graph: Figure
+    graphs_outside: Figure | None
+    kv_cache: Figure
+
+
+@frozen
+class _Pool:
+    """Blocks of the pool at the low, the expected and the high end of what is left for KV."""
+
+    low: int
+    value: int
+    high: int
+
+
+def memory(
+    arch: Architecture,
+    fmt: WeightFormat,
+    cut: Cut,
+    limits: Limits,
+    cards: tuple[Card, ...],
+    engine: EngineVersion,
+    constants: MemoryConstants,
+    *,
+    exact_weight_bytes: int | None = None,
+    reserved: float = 0.0,
+    draft_bytes: float = 0.0,
+) -> Memory:
+    """The budget of the tightest rank, per GPU, in bytes.
+
+    Args:
+        cards: one a stage, the smallest card of that stage; a single one serves for all stages.
+        exact_weight_bytes: bytes of the whole checkpoint where they are known.
+        reserved: bytes that others hold on every card.
+        draft_bytes: bytes of a drafter on each GPU of the last stage.
+
+    All stages hold the same number of blocks, so the stage with the smallest pool decides for all.
+    """
+    by_stage = cards if len(cards) == cut.pp else (cards[0],) * cut.pp
+    layers = stage_layers(len(arch.layers), cut)
+    layout = kv_layout(arch, cut, limits, engine, by_stage[0])
+    stages = tuple(
+        _stage(
+            arch,
+            limits,
+            by_stage[stage],
+            engine,
+            constants,
+            cut,
+            stage,
+            layers[stage],
+            _weights(arch, fmt, cut, stage, exact_weight_bytes, draft_bytes, constants),
+        )
+        for stage in range(cut.pp)
+    )
+    tightest = min(range(cut.pp), key=lambda stage: _share(stages[stage].kv_cache.value, layout.block_bytes[stage]))
+    own = stages[tightest]
+    card = by_stage[tightest]
+    pool = _pool(layout, stages)
+    in_flight = in_flight_tokens(limits, cut, engine)
+    needed = layout.blocks(limits.max_model_len, in_flight, cut.dcp)
+    return Memory(
+        total=card.memory,
+        usable=_usable(card.memory, limits.utilization),
+        weights=own.weights,
+        activation=own.activation,
+        non_torch=own.non_torch,
+        cuda_graph=own.cuda_graph,
+        kv_cache=own.kv_cache,
+        kv_bytes_per_token=kv_bytes_per_token(arch, cut, limits, engine, tightest, card),
+        kv_fixed_bytes_per_sequence=kv_fixed_bytes(arch, cut, limits, engine, tightest, card),
+        kv_tokens=_tokens(layout, pool, needed, limits, cut, engine, own.kv_cache),
+        max_concurrency=_concurrency(
+            "memory.max_concurrency", layout, pool, needed, limits.max_model_len, own.kv_cache
+        ),
+        kv_for_one=kv_for_request(arch, cut, limits, limits.max_model_len, engine, tightest, card),
+        stages=tuple(
+            StageMemory(stage, layers[stage], stages[stage].weights, stages[stage].kv_cache) for stage in range(cut.pp)
+        ),
+        weights_fit=_fits(stages, limits),
+        starts=_starts(stages, by_stage, pool, needed, limits, engine, reserved),
+        layout=layout,
+    )
+
+
+@lru_cache(maxsize=8192)
+def _weights(
+    arch: Architecture,
+    fmt: WeightFormat,
+    cut: Cut,
+    stage: int,
+    exact: int | None,
+    draft: float,
+    constants: MemoryConstants,
+) -> Figure:
+    weights = stage_weights(arch, fmt, cut, stage, exact_bytes=exact)
+    low, high = constants.weights.range()
+    ranged = weights.between(weights.range()[0] * low, weights.range()[1] * high)
+    if not draft or stage != cut.pp - 1:
+        return evolve(ranged, name="memory.weights")
+    total = derive(
+        "memory.weights", "bytes", "model + drafter", model=ranged, drafter=Figure("drafter", draft, "bytes")
+    )
+    return spread(total, ranged)
+
+
+@lru_cache(maxsize=4096)
+def _usable(total: Figure, utilization: float) -> Figure:
+    usable = derive(
+        "memory.usable",
+        "bytes",
+        "ceil(total * utilization)",
+        source="vLLM, v1/worker/utils.py: requested memory is a share of the total, not of what is free",
+        total=total,
+        utilization=Figure("utilization", utilization, "ratio"),
+    )
+    low, high = total.range()
+    return usable.between(low * utilization, high * utilization) if total.low is not None else usable
+
+
+def _stage(
+    arch: Architecture,
+    limits: Limits,
+    card: Card,
+    engine: EngineVersion,
+    constants: MemoryConstants,
+    cut: Cut,
+    stage: int,
+    layers: int,
+    weights: Figure,
+) -> _Stage:
+    usable = _usable(card.memory, limits.utilization)
+    peak = _activation(arch, cut.tp, cut.pp, cut.dp, cut.ep, limits, engine, constants, stage)
+    libraries = _non_torch(cut.tp, card, engine, constants)
+    inside = engine.at_least(*GRAPHS_IN_BUDGET_SINCE)
+    graph = graphs(layers, limits, constants.graph_estimate) if inside else _NO_GRAPHS
+    outside = None if inside else graphs(layers, limits, constants.graph_layer)
+    if limits.kv_cache_memory_bytes is not None:
+        kv = Figure("memory.kv_cache", float(limits.kv_cache_memory_bytes), "bytes", source="kv_cache_memory_bytes")
+        return _Stage(weights, peak, libraries, graph, outside, kv)
+    kv = derive(
+        "memory.kv_cache",
+        "bytes",
+        "usable - weights - activation - non_torch - cuda_graph",
+        source="vLLM, v1/worker/gpu_worker.py",
+        usable=usable,
+        weights=weights,
+        activation=peak,
+        non_torch=libraries,
+        cuda_graph=graph,
+    )
+    share = constants.pool_unified if _unified(card) else constants.pool
+    doubt = Figure(
+        "", 0.0, "bytes", low=share.range()[0] * card.memory.value, high=share.range()[1] * card.memory.value
+    )
+    # terms that are subtracted push the low end with their own high end
+    down = [usable.value - usable.range()[0], -doubt.range()[0]]
+    up = [usable.range()[1] - usable.value, doubt.range()[1]]
+    for term in (weights, peak, libraries, graph):
+        down.append(term.range()[1] - term.value)
+        up.append(term.value - term.range()[0])
+    kv = kv.between(kv.value - math.hypot(*down), kv.value + math.hypot(*up))
+    return _Stage(weights, peak, libraries, graph, outside, kv)
+
+
+_NO_GRAPHS = derive("memory.cuda_graph", "bytes", "0", source="before vLLM 0.21 graphs lie outside the budget")
+
+
+def _unified(card: Card) -> bool:
+    """Whether the host shares the card's memory, which makes two equal starts differ by gigabytes."""
+    return card.form in ("soc", "superchip") and card.memory.value < 200 * GIB and card.bandwidth.value < 1e12
+
+
+@lru_cache(maxsize=8192)
+def _activation(
+    arch: Architecture,
+    tp: int,
+    pp: int,
+    dp: int,
+    ep: bool,
+    limits: Limits,
+    engine: EngineVersion,
+    constants: MemoryConstants,
+    stage: int,
+) -> Figure:
+    return activation(arch, Cut(tp=tp, pp=pp, dp=dp, ep=ep), limits, engine, constants, stage)
+
+
+@lru_cache(maxsize=4096)
+def _non_torch(tp: int, card: Card, engine: EngineVersion, constants: MemoryConstants) -> Figure:
+    return non_torch(Cut(tp=tp), card, engine, constants)
+
+
+def _share(kv_bytes: float, block_bytes: float) -> float:
+    return kv_bytes / block_bytes if block_bytes else math.inf
+
+
+def _pool(layout: KvLayout, stages: tuple[_Stage, ...]) -> _Pool:
+    return _Pool(
+        pool_blocks(layout, tuple(stage.kv_cache.range()[0] for stage in stages)),
+        pool_blocks(layout, tuple(stage.kv_cache.value for stage in stages)),
+        pool_blocks(layout, tuple(stage.kv_cache.range()[1] for stage in stages)),
+    )
+
+
+def _tokens(
+    layout: KvLayout, pool: _Pool, needed: int, limits: Limits, cut: Cut, engine: EngineVersion, kv_cache: Figure
+) -> Figure:
+    in_flight = in_flight_tokens(limits, cut, engine)
+    low, value, high = (
+        printed_tokens(layout, blocks, limits, in_flight, cut, engine) for blocks in (pool.low, pool.value, pool.high)
+    )
+    figure = derive(
+        "memory.kv_tokens",
+        "tokens",
+        "tokens_in_pool",
+        source="the engine's line `GPU KV cache size`",
+        tokens_in_pool=Figure(
+            "tokens_in_pool",
+            value,
+            "tokens",
+            inputs=(
+                ("blocks", _blocks(pool, kv_cache)),
+                ("blocks_for_one", Figure("kv.blocks_for_one", needed, "count")),
+            ),
+        ),
+    )
+    return figure.between(low, high)
+
+
+def _blocks(pool: _Pool, kv_cache: Figure) -> Figure:
+    return Figure(
+        "kv.blocks",
+        pool.value,
+        "count",
+        "floor(kv_cache / block_bytes)",
+        (("kv_cache", kv_cache),),
+        "",
+        pool.low,
+        pool.high,
+    )
+
+
+def _concurrency(name: str, layout: KvLayout, pool: _Pool, needed: int, tokens: int, kv_cache: Figure) -> Figure:
+    unit: Unit = "requests"
+    if not needed:
+        return Figure(name, math.inf, unit, source="nothing that grows with a request")
+    figure = derive(
+        name,
+        unit,
+        "blocks / blocks_for_one",
+        source="the engine's line `Maximum concurrency`",
+        blocks=_blocks(pool, kv_cache),
+        blocks_for_one=Figure(f"blocks of a request of {tokens} tokens", needed, "count"),
+    )
+    return figure.between(pool.low / needed, pool.high / needed)
+
+
+def _fits(stages: tuple[_Stage, ...], limits: Limits) -> Verdict:
+    """Whether weights and overhead leave anything at all on every stage."""
+    if limits.kv_cache_memory_bytes is not None:
+        return "yes"
+    if all(stage.kv_cache.range()[0] > 0 for stage in stages):
+        return "yes"
+    return "uncertain" if all(stage.kv_cache.range()[1] > 0 for stage in stages) else "no"
+
+
+def _starts(
+    stages: tuple[_Stage, ...],
+    cards: tuple[Card, ...],
+    pool: _Pool,
+    needed: int,
+    limits: Limits,
+    engine: EngineVersion,
+    reserved: float,
+) -> Verdict:
+    """Whether the engine starts: the share it asks for must be free, the pool must hold one longest request, and what lies
+    outside the budget must still find room."""
+    verdict: Verdict = "no"
+    if needed <= usable_blocks(pool.low, engine) and pool.low > 0:
+        verdict = "yes"
+    elif needed <= usable_blocks(pool.high, engine) and pool.high > 0:
+        verdict = "uncertain"
+    for stage, card in zip(stages, cards, strict=True):
+        verdict = _weaker(verdict, _room(stage, card, limits, reserved))
+    return verdict
+
+
+def _room(stage: _Stage, card: Card, limits: Limits, reserved: float) -> Verdict:
+    free = card.memory.value - reserved
+    if limits.kv_cache_memory_bytes is not None:
+        taken = (stage.weights, stage.activation, stage.non_torch)
+        least = sum(figure.range()[0] for figure in taken) + limits.kv_cache_memory_bytes
+        most = sum(figure.range()[1] for figure in taken) + limits.kv_cache_memory_bytes
+        return "yes" if most <= free else "uncertain" if least <= free else "no"
+    asked = card.memory.value * limits.utilization
+    if reserved and asked > free:
+        return "no"
+    if stage.graphs_outside is not None and asked + stage.graphs_outside.range()[0] > free:
+        return "uncertain"
+    return "yes"
+
+
+def _weaker(first: Verdict, second: Verdict) -> Verdict:
+    order: tuple[Verdict, ...] = ("no", "uncertain", "yes")
+    return order[min(order.index(first), order.index(second))]
+
+
+def held_requests(
+    memory: Memory, arch: Architecture, cut: Cut, limits: Limits, engine: EngineVersion, tokens: int
+) -> Figure:
+    """Requests of `tokens` tokens that the KV of one engine core holds at once, with its range; not more than the pool's
+    blocks allow, whatever `max_num_seqs` says."""
+    layout = memory.layout or kv_layout(arch, cut, limits, engine)
+    in_flight = in_flight_tokens(limits, cut, engine)
+    longest = layout.blocks(limits.max_model_len, in_flight, cut.dcp)
+    needed = layout.blocks(tokens, in_flight, cut.dcp)
+    if not needed:
+        return Figure("memory.held_requests", math.inf, "requests", source="nothing that grows with a request")
+    figure = derive(
+        "memory.held_requests",
+        "requests",
+        "max_concurrency * blocks_for_longest / blocks_for_one",
+        source="every request holds whole blocks of every group",
+        max_concurrency=memory.max_concurrency,
+        blocks_for_longest=longest,
+        blocks_for_one=needed,
+    )
+    low, high = memory.max_concurrency.range()
+    return figure.between(low * longest / needed, high * longest / needed)
+
+
+def longest_length(
+    memory: Memory,
+    arch: Architecture,
+    cut: Cut,
+    limits: Limits,
+    engine: EngineVersion,
+    *,
+    safe: bool = False,
+) -> int:
+    """The largest max_model_len in tokens for which one request fits the pool: the engine's own estimate, block for block.
+
+    With `safe` at the low end of the pool's range. At most the model's positions, where it has them; 0 where nothing fits.
+    """
+    layout = memory.layout or kv_layout(arch, cut, limits, engine)
+    in_flight = in_flight_tokens(limits, cut, engine)
+    limit = arch.max_positions or MOST_LENGTH
+    held = memory.max_concurrency.range()[0] if safe else memory.max_concurrency.value
+    if math.isinf(held):
+        return limit
+    blocks = usable_blocks(round(held * layout.blocks(limits.max_model_len, in_flight, cut.dcp)), engine)
+    return longest_tokens(layout, blocks, in_flight, cut.dcp, limit)
+
+
+def most_sequences(
+    memory: Memory, arch: Architecture, cut: Cut, limits: Limits, engine: EngineVersion, tokens: int
+) -> int:
+    """Whole requests of `tokens` tokens that the pool holds at its low end: a max_num_seqs that does not preempt."""
+    low = held_requests(memory, arch, cut, limits, engine, tokens).range()[0]
+    return limits.max_num_seqs if math.isinf(low) else max(0, int(low))
+
+
+def default_limits(
+    arch: Architecture,
+    card: Card,
+    engine: EngineVersion,
+    *,
+    max_model_len: int | None = None,
+    max_num_seqs: int | None = None,
+    max_num_batched_tokens: int | None = None,
+    chunked_prefill: bool = True,
+) -> tuple[int, int]:
+    """What the engine's API server takes for (max_num_seqs, max_num_batched_tokens) where they are not given.
+
+    Tiers by what the driver reports as total: 160 GiB (since 0.29), 70 GiB (A100 excepted, GB10 since 0.33), smaller. Source:
+    vLLM, `engine/arg_utils.py`.
+    """
+    size = card.memory.value
+    gb10 = card.id == "gb10" and engine.at_least(*GB10_SMALL_TIER_SINCE)
+    if size >= 160 * GIB and engine.at_least(*LARGEST_TIER_SINCE):
+        sequences, batched = 1024, 16384
+    elif size >= 70 * GIB and not card.id.startswith("a100") and not gb10:
+        sequences, batched = 1024, 8192
+    else:
+        sequences, batched = 256, 2048
+    if max_num_batched_tokens is None:
+        length = max_model_len or arch.max_positions
+        if length is not None:
+            if not chunked_prefill:
+                batched = max(batched, length)
+            batched = min(batched, (max_num_seqs or sequences) * length)
+    else:
+        batched = max_num_batched_tokens
+    return (min(sequences, batched) if max_num_seqs is None else max_num_seqs, batched)
