@@ -7,7 +7,7 @@ from typing import Literal
 from attrs import frozen
 
 
-@frozen
+@frozen(cache_hash=True)
 class WeightFormat:
     """How linear layers are stored.
 
@@ -20,7 +20,8 @@ class WeightFormat:
         arithmetic: the tensor-core format in which it multiplies where the card has it ("bf16", "fp8", "int8", "fp4").
         weight_only: whether activations stay in 16 bits whatever the card.
         quantized: False for bf16, fp16 and fp32.
-        covers: which parts are quantized: "linear" (attention, MLP and experts), or "experts" (MXFP4 of gpt-oss).
+        covers: which parts are quantized: "linear" (attention, MLP and experts), "ffn" (all but attention), or "experts" (routed
+            experts only, as MXFP4 of gpt-oss; every linear layer of a model without experts).
         embeddings_quantized: True for formats that also pack embeddings and head (GGUF).
     """
 
@@ -32,5 +33,5 @@ class WeightFormat:
     arithmetic: Literal["bf16", "fp8", "int8", "fp4"] = "bf16"
     weight_only: bool = False
     quantized: bool = True
-    covers: Literal["linear", "experts"] = "linear"
+    covers: Literal["linear", "ffn", "experts"] = "linear"
     embeddings_quantized: bool = False

@@ -1,0 +1,219 @@
+"""Write the catalog's model rows from the collected facts: `python benchmarks/catalog/import_models.py FACTS.jsonl FOLDER`.
+
+One TOML file a family. A row keeps the fields of its config that matter: those without which another architecture would be
+read. Run by hand when facts change; the product never does.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from kcluster.catalog.config_json import read_config
+
+DATE = "2026-11-23"
+
+SUPPLEMENTS: dict[str, tuple[dict[str, Any], str]] = {
+    # fields that the collected copy of a config lacks, and where they were read instead
+    "google/gemma-3-27b-it": (
+        {"vocab_size": 262208, "max_position_embeddings": 131072},
+        "vocabulary and length as gemma-3-12b-it; settled by the published total",
+    ),
+    "LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct": ({"num_hidden_layers": 32}, "layers by the size in the model's name"),
+    "baidu/ERNIE-4.5-300B-A47B-Paddle": (
+        {"num_nextn_predict_layers": 1},
+        "MTP layer settled by the published total",
+    ),
+}
+STORED_MTP = frozenset({"zai-org/GLM-4.5", "zai-org/GLM-4.7"})
+STORED_HEAD = frozenset({"Qwen/Qwen3-0.6B", "Qwen/Qwen3-1.7B"})
+NATIVE_INT4 = frozenset({"moonshotai/Kimi-K2.5", "moonshotai/Kimi-K2.6"})
+NOT_NATIVE = frozenset(
+    # the collected quantization_config is that of a re-upload; the model itself is published in 16 bits
+    {
+        "Qwen/Qwen3.6-27B",
+        "Qwen/Qwen3.6-35B-A3B",
+        "google/gemma-4-31B-it",
+        "meta-llama/Llama-4-Maverick-17B-128E-Instruct",
+    }
+)
+OTHER_ARCHITECTURE = frozenset(
+    # listed beside a model whose architecture they do not share
+    {
+        "deepseek-ai/DeepSeek-R1-Distill-Llama-8B",
+        "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B",
+        "microsoft/Phi-4-reasoning",
+        "microsoft/Phi-4-multimodal-instruct",
+        "nvidia/NVIDIA-Nemotron-Nano-12B-v2-VL-FP8",
+        "nvidia/NVIDIA-Nemotron-Nano-12B-v2-VL-BF16",
+    }
+)
+ALIASES: dict[str, tuple[str, ...]] = {
+    "meta-llama/Llama-3.1-8B-Instruct": ("deepseek-ai/DeepSeek-R1-Distill-Llama-8B",),
+    "meta-llama/Llama-3.3-70B-Instruct": ("deepseek-ai/DeepSeek-R1-Distill-Llama-70B",),
+    "deepseek-ai/DeepSeek-V3": ("deepseek-ai/DeepSeek-V3-0324", "deepseek-ai/DeepSeek-V3-Base"),
+    "deepseek-ai/DeepSeek-R1": ("deepseek-ai/DeepSeek-R1-0528",),
+}
+
+
+def toml(value: Any) -> str:
+    """A value as TOML on one line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items() if item is not None) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(toml(item) for item in value) + "]"
+    return repr(value)
+
+
+def runs(values: list[Any]) -> dict[str, Any] | list[Any]:
+    """A list in run-length form where that is shorter."""
+    pairs: list[list[Any]] = []
+    for value in values:
+        if pairs and pairs[-1][0] == value:
+            pairs[-1][1] += 1
+        else:
+            pairs.append([value, 1])
+    return {"rle": pairs} if 2 * len(pairs) < len(values) else values
+
+
+def with_types(row: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    return {**config, "model_type": row["model_type"], "architectures": row["architectures"]}
+
+
+def needed(row: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a config without which another architecture, or none, would be read."""
+    whole, problems = read_config(with_types(row, config))
+    if whole is None:
+        raise SystemExit(f"{row['id']}: {problems}")
+    kept = {
+        key: runs(value) if isinstance(value, list) else value for key, value in config.items() if value is not None
+    }
+    for key in list(kept):
+        rest = {name: value for name, value in kept.items() if name != key}
+        if read_config(with_types(row, rest))[0] == whole:
+            kept = rest
+    return kept
+
+
+def quantization(row: dict[str, Any], config: dict[str, Any]) -> dict[str, Any] | None:
+    found = config.pop("quantization_config", None)
+    if row["id"] in NATIVE_INT4:
+        return {
+            "quant_method": "compressed-tensors",
+            "format": "pack-quantized",
+            "num_bits": 4,
+            "group_size": 32,
+            "targets": "experts",
+        }
+    if row["id"] in NOT_NATIVE:
+        return None
+    return found
+
+
+def lines(row: dict[str, Any]) -> list[str]:
+    """One row of the catalog."""
+    config = dict(row["config"])
+    sources = list(row["sources"])
+    if row["id"] in SUPPLEMENTS:
+        more, why = SUPPLEMENTS[row["id"]]
+        config.update({key: value for key, value in more.items() if config.get(key) is None})
+        sources.append(why)
+    if row["id"] in STORED_MTP:
+        config["stores_mtp_embedding"] = True
+    if row["id"] in STORED_HEAD:
+        config["stores_tied_head"] = True
+    packed = quantization(row, config)
+    out = ["[[model]]", f"id = {toml(row['id'])}"]
+    out.append(f"model_type = {toml(row['model_type'])}")
+    if row["architectures"]:
+        out.append(f"class = {toml(row['architectures'][0])}")
+    out.append(f"source = {toml('; '.join(sources))}")
+    out.append(f"date = {toml(DATE)}")
+    if row["published_total_params"]:
+        out.append(f"published_parameters = {row['published_total_params']}")
+        out.append(f"published_covers = {toml(row['published_total_covers'])}")
+    if row["published_active_params"]:
+        out.append(f"published_active = {row['published_active_params']}")
+    aliases = ALIASES.get(row["id"], ())
+    if aliases:
+        out += ["aliases = [", *(f"  {toml(alias)}," for alias in aliases), "]"]
+    checkpoints = checkpoint_rows(row)
+    if checkpoints:
+        out += ["checkpoints = [", *(f"  {toml(item)}," for item in checkpoints), "]"]
+    out += ["", "[model.config]", *(f"{key} = {toml(value)}" for key, value in needed(row, config).items())]
+    if packed:
+        out += [
+            "",
+            "[model.quantization]",
+            *(f"{key} = {toml(value)}" for key, value in packed.items() if value is not None),
+        ]
+    return [*out, ""]
+
+
+def checkpoint_rows(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Published checkpoints of this model, each once, with what is known of their size."""
+    found: dict[str, dict[str, Any]] = {}
+    for item in row["checkpoints"]:
+        if item["id"] in OTHER_ARCHITECTURE:
+            continue
+        entry = found.setdefault(item["id"], {"id": item["id"]})
+        if item.get("quant"):
+            entry.setdefault("quant", item["quant"].lower())
+        if item.get("published_size_gib"):
+            entry["size_gib"] = item["published_size_gib"]
+        if item.get("published_total_elements"):
+            entry["elements"] = item["published_total_elements"]
+        entry.setdefault("source", item["source"])
+    return list(found.values())
+
+
+FAMILY_FILES = (
+    # (start of the model_type, file)
+    ("llama", "llama"),
+    ("mllama", "llama"),
+    ("qwen3_5", "qwen3_5"),
+    ("qwen3", "qwen3"),
+    ("qwen2", "qwen2"),
+    ("deepseek", "deepseek"),
+    ("kimi", "kimi"),
+    ("glm", "glm"),
+    ("gemma", "gemma"),
+    ("mistral", "mistral"),
+    ("ministral", "mistral"),
+    ("mixtral", "mistral"),
+    ("gpt_oss", "gpt_oss"),
+    ("minimax", "minimax"),
+    ("nemotron", "nemotron"),
+)
+
+
+def family_file(model_type: str) -> str:
+    return next((name for start, name in FAMILY_FILES if model_type.startswith(start)), "others")
+
+
+def main(facts: Path, folder: Path) -> None:
+    rows = [json.loads(line) for line in facts.read_text(encoding="utf-8").splitlines() if line.strip()]
+    written: dict[str, list[str]] = {}
+    skipped = []
+    for row in sorted(rows, key=lambda row: row["id"].lower()):
+        try:
+            content = lines(row)
+            written.setdefault(family_file(row["model_type"]), []).extend(content)
+        except SystemExit as error:
+            skipped.append(str(error))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, parts in written.items():
+        (folder / f"{name}.toml").write_text("\n".join(parts), encoding="utf-8")
+    print(f"{sum(part.count('[[model]]') for part in map(chr(10).join, written.values()))} rows")
+    for line in skipped:
+        print("skipped:", line[:300])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

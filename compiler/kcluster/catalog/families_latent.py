@@ -1,0 +1,78 @@
+"""Families with multi-head latent attention: DeepSeek V2 to V3.2, Kimi K2, GLM-5."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from kcluster.catalog.families_common import (
+    build,
+    experts_per_token,
+    family,
+    read_sizes,
+    sparse_layers,
+)
+from kcluster.catalog.families_fields import MAX_EXPERTS, MAX_HEADS, Fields
+from kcluster.catalog.families_vision import kimi_vision
+from kcluster.physics.architecture import Architecture, DenseFfn, LatentAttention, Layer, MoeFfn
+
+
+def latent_attention(f: Fields, heads: int) -> LatentAttention:
+    """The latent attention that a config describes; no `q_lora_rank` is a query projection without a rank."""
+    index_heads = f.integer("index_n_heads", default=0, low=0, high=MAX_HEADS)
+    return LatentAttention(
+        heads=heads,
+        q_lora_rank=f.integer("q_lora_rank", default=0, low=0) or None,
+        kv_lora_rank=f.integer("kv_lora_rank"),
+        rope_dim=f.integer("qk_rope_head_dim"),
+        nope_dim=f.integer("qk_nope_head_dim"),
+        v_head_dim=f.integer("v_head_dim"),
+        index_heads=index_heads,
+        index_dim=f.integer("index_head_dim", default=0, low=0) if index_heads else 0,
+        index_topk=f.integer("index_topk", default=0, low=0) if index_heads else 0,
+    )
+
+
+def routed(f: Fields, *, bias: bool) -> MoeFfn:
+    """DeepSeek's mixture: routed experts and `n_shared_experts` always active ones of the same width."""
+    count = f.integer("n_routed_experts", "num_experts", high=MAX_EXPERTS)
+    inner = f.integer("moe_intermediate_size")
+    return MoeFfn(
+        count,
+        experts_per_token(f, count),
+        inner,
+        shared_intermediate=inner
+        * f.integer("n_shared_experts", "num_shared_experts", default=0, low=0, high=MAX_EXPERTS),
+        router_bias=bias,
+    )
+
+
+@family("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_k25", "glm_moe_dsa", "glm4_moe_lite")
+def deepseek(f: Fields) -> Architecture:
+    """DeepSeek V2, V3, V3.2, R1, Kimi K2 and GLM-5: leading dense layers, then mixtures; a router correction bias from V3
+    on; GLM-5.2 shares an indexer among layers (`indexer_types`); V3's files hold embedding and head again with the MTP layer."""
+    s = read_sizes(f, needs_head_dim=False)
+    kind = f.kind
+    correction = kind != "deepseek_v2" or f.text("topk_method") == "noaux_tc"
+    moe = routed(f, bias=correction)
+    dense = DenseFfn(s.intermediate)
+    own = latent_attention(f, s.heads)
+    shared = evolve(own, index_heads=0, index_dim=0)
+    indexers = f.one_each("indexer_types", f.texts("indexer_types"), s.layers, ("full",) * s.layers)
+    norms = 2 * s.hidden
+    made: dict[tuple[bool, bool], Layer] = {}
+    layers = []
+    for sparse, indexer in zip(sparse_layers(f, s.layers), indexers, strict=True):
+        key = (sparse, indexer == "full")
+        if key not in made:
+            made[key] = Layer((own if key[1] else shared,), moe if sparse else dense, norms)
+        layers.append(made[key])
+    mtp = f.integer("num_nextn_predict_layers", default=0, low=0, high=16)
+    return build(
+        f,
+        s,
+        layers,
+        mtp_layers=(Layer((own,), moe, norms),) * mtp,
+        mtp_extra_parameters=mtp * (2 * s.hidden**2 + 3 * s.hidden),
+        stored_mtp_embedding=mtp > 0 and f.flag("stores_mtp_embedding", default=kind == "deepseek_v3"),
+        vision_parameters=kimi_vision(f),
+    )

@@ -1,0 +1,211 @@
+"""The models that kcluster knows, by their ids on the hub: rows of `data/models/*.toml`.
+
+A look-up scans the files' text for ids and parses the one row that it wants; nothing is read before somebody asks.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Final
+
+from attrs import frozen
+
+from kcluster.catalog.config_json import read_config
+from kcluster.catalog.formats import checkpoint_suffix
+from kcluster.physics.architecture import Architecture
+
+_ROW: Final = re.compile(r"^\[\[model\]\]$", re.MULTILINE)
+_ID: Final = re.compile(r'^id = "([^"]+)"$', re.MULTILINE)
+_ALIAS: Final = re.compile(r'^  "([^"\s]+/[^"\s]+)",$', re.MULTILINE)
+_CHECKPOINT: Final = re.compile(r'^  \{ id = "([^"\s]+/[^"\s]+)"', re.MULTILINE)
+
+_REPUBLISHERS: Final = frozenset(
+    {
+        # quantizers and toolkits
+        "redhatai", "neuralmagic", "nm-testing", "nvidia", "amd", "intel", "unsloth", "hugging-quants", "casperhansen",
+        "thebloke", "bartowski", "cyankiwi", "cpatonn", "techxgenus", "quanttrio", "modelcloud", "lmstudio-community",
+        "mlx-community", "solidrust", "kaitchup", "ista-daslab", "mgoin", "stelterlab", "opea", "maziyarpanahi",
+        "quantfactory", "pytorch", "gaunernst", "ibnzterrell", "shuyuej", "amead10",
+        # mirrors
+        "nousresearch",
+    }
+)  # fmt: skip
+"""Organisations that publish other people's models again, quantized or as they are."""
+
+_VARIANTS: Final = ("-Instruct", "-Chat", "-hf", "-it", "-Base", "-pt", "-BF16", "-Thinking")
+"""Suffixes of variants that share the architecture of the model without them."""
+
+
+@frozen
+class ModelMatch:
+    """A model found in the catalog.
+
+    `id` is the catalog's own; `note` says how the asked id came to it ("" where it is the same); `source` is where the row was
+    read and when; `quantization` is the row's `quantization_config`; `row` the whole row.
+    """
+
+    id: str
+    architecture: Architecture
+    note: str
+    source: str
+    quantization: dict[str, Any] | None
+    row: Mapping[str, Any]
+
+
+@frozen
+class _Place:
+    """Where a row stands, and what its name stands for in that row."""
+
+    id: str
+    file: str
+    start: int
+    end: int
+    relation: str
+
+
+@lru_cache(maxsize=1)
+def _texts() -> dict[str, str]:
+    folder = files("kcluster.catalog") / "data" / "models"
+    found = (entry for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return {entry.name: entry.read_text(encoding="utf-8") for entry in sorted(found, key=lambda entry: entry.name)}
+
+
+@lru_cache(maxsize=1)
+def _index() -> tuple[dict[str, _Place], dict[str, _Place]]:
+    """Rows by id, and everything else that names one of them (aliases, checkpoints), by a cheap scan of the text."""
+    rows: dict[str, _Place] = {}
+    others: dict[str, _Place] = {}
+    for name, text in _texts().items():
+        starts = [match.start() for match in _ROW.finditer(text)]
+        for start, end in zip(starts, [*starts[1:], len(text)], strict=False):
+            piece = text[start:end]
+            found = _ID.search(piece)
+            if found is None:
+                continue
+            own = found.group(1)
+            rows[own] = _Place(own, name, start, end, "")
+            for alias in _ALIAS.findall(piece):
+                others.setdefault(alias, _Place(own, name, start, end, "the same architecture"))
+            for checkpoint in _CHECKPOINT.findall(piece):
+                if checkpoint != own:
+                    others.setdefault(checkpoint, _Place(own, name, start, end, "a checkpoint of it"))
+    return rows, others
+
+
+@lru_cache(maxsize=1)
+def _by_name() -> dict[str, _Place]:
+    """Rows and aliases by the lower-case name behind the slash; rows come first."""
+    rows, others = _index()
+    names: dict[str, _Place] = {}
+    for table in (rows, others):
+        for key, place in table.items():
+            names.setdefault(_plain(key.partition("/")[2]), place)
+    return names
+
+
+def _plain(name: str) -> str:
+    """A name as it is compared: lower case, without the `Meta-` that came and went before Llama."""
+    return name.lower().removeprefix("meta-")
+
+
+def _without(name: str, suffixes: Iterable[str]) -> str | None:
+    return next(
+        (name[: -len(end)] for end in suffixes if name.lower().endswith(end.lower()) and len(name) > len(end)), None
+    )
+
+
+def _by_rule(asked: str) -> tuple[_Place, str] | None:
+    """By the rules for re-uploads: a known publisher, known quantization suffixes, a known variant suffix."""
+    publisher, slash, name = asked.partition("/")
+    if not slash or "/" in name:
+        return None
+    names = _by_name()
+    publishers = {key.partition("/")[0].lower() for key in _index()[0]}
+    if publisher.lower() not in _REPUBLISHERS | publishers:
+        return None
+    steps = []
+    bare, packed = checkpoint_suffix(name)
+    if packed:
+        steps.append(f"{packed} checkpoint")
+    tries = [bare]
+    stripped = _without(bare, _VARIANTS)
+    if stripped is not None:
+        tries.append(stripped)
+    tries += [(stripped or bare) + variant for variant in _VARIANTS]
+    for attempt in tries:
+        place = names.get(_plain(attempt))
+        if place is not None:
+            if _plain(attempt) != _plain(bare):
+                steps.append("a variant that shares its architecture")
+            return place, ", ".join(steps)
+    return None
+
+
+def _find(asked: str) -> tuple[_Place, str] | None:
+    rows, others = _index()
+    if asked in rows:
+        return rows[asked], ""
+    if asked in others:
+        return others[asked], others[asked].relation
+    lower = asked.lower()
+    for table in (rows, others):
+        for key, place in table.items():
+            if key.lower() == lower:
+                return place, "written differently"
+    return _by_rule(asked)
+
+
+def read_row(row: Mapping[str, Any]) -> dict[str, object]:
+    """The config.json that a row stands for."""
+    config: dict[str, object] = dict(row["config"])
+    config["model_type"] = row["model_type"]
+    config["architectures"] = [row["class"]] if row.get("class") else None
+    return config
+
+
+def find_model(id: str) -> ModelMatch | None:
+    """The row that an id stands for: its own, or that of a known checkpoint, re-upload or variant of it.
+
+    Never a guess: what does not follow from the rows or the stated rules gives None. `note` is then "taken as ID (why)".
+    """
+    found = _find(id) if len(id) <= 200 else None
+    if found is None:
+        return None
+    import tomllib
+
+    place, why = found
+    row = tomllib.loads(_texts()[place.file][place.start : place.end])["model"][0]
+    architecture, problems = read_config(read_row(row))
+    assert architecture is not None, f"{place.id}: {problems}"
+    note = "" if place.id == id else f"taken as {place.id}" + (f" ({why})" if why else "")
+    return ModelMatch(
+        id=place.id,
+        architecture=architecture,
+        note=note,
+        source=f"{row['source']}; {row['date']}",
+        quantization=row.get("quantization"),
+        row=row,
+    )
+
+
+def model_ids() -> tuple[str, ...]:
+    """The ids of all rows, sorted without regard to case."""
+    return tuple(sorted(_index()[0], key=str.lower))
+
+
+def nearest(names: Iterable[str], wanted: str, count: int = 3) -> tuple[str, ...]:
+    """The names most like the wanted one, best first; without regard to case, and also by the part behind a slash."""
+    wanted = wanted.lower()[:200]
+    tail = wanted.rpartition("/")[2]
+
+    def likeness(name: str) -> float:
+        lower = name.lower()
+        whole = difflib.SequenceMatcher(None, wanted, lower).ratio()
+        return max(whole, difflib.SequenceMatcher(None, tail, lower.rpartition("/")[2]).ratio() * 0.98)
+
+    scored = sorted(((likeness(name), name) for name in names), key=lambda pair: (-pair[0], pair[1]))
+    return tuple(name for score, name in scored[:count] if score >= 0.55)

@@ -1,0 +1,385 @@
+"""The tensors of a model: the one list from which parameters are counted, weight bytes summed and ranks cut.
+
+A tensor is a matrix as a linear layer holds it (rows = outputs, columns = inputs); vectors have one column. Shapes follow the
+families' published definitions; `catalog` says which family has which.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+from attrs import frozen
+
+from kcluster.physics.architecture import (
+    Architecture,
+    DeltaNet,
+    DenseFfn,
+    Ffn,
+    GroupedAttention,
+    LatentAttention,
+    Layer,
+    Mamba,
+    Mixer,
+    MoeFfn,
+    ShortConvolution,
+)
+
+Part = Literal["embedding", "head", "attention", "mlp", "experts", "router", "norm", "other", "vision", "mtp"]
+Split = Literal["none", "rows", "columns", "kv", "expert_rows", "expert_columns", "expert"]
+
+
+@frozen(cache_hash=True)
+class Tensor:
+    """One tensor, or `copies` equal ones.
+
+    Attributes:
+        shape: its rows and columns in the words of a config.
+        part: what it counts as.
+        split: along which side tensor parallel cuts it; "kv" by KV heads, of which a rank never holds less than one;
+            "expert…" for tensors of routed experts, which go to ranks whole with expert parallel.
+        units: what must stay whole when it is cut: heads, or 0 for single rows or columns.
+        linear: a weight of a linear layer, which a quantized format packs; False stays in 16 bits.
+        role: "attention", "ffn" or "experts": what a format that packs only some linear layers asks.
+    """
+
+    name: str
+    shape: str
+    rows: int
+    columns: int = 1
+    copies: int = 1
+    part: Part = "attention"
+    split: Split = "none"
+    units: int = 0
+    linear: bool = False
+    role: Literal["attention", "ffn", "experts"] = "attention"
+
+    @property
+    def elements(self) -> int:
+        return self.rows * self.columns * self.copies
+
+
+def _grouped(m: GroupedAttention, hidden: int) -> tuple[Tensor, ...]:
+    q = m.heads * m.head_dim * (2 if m.output_gate else 1)
+    q_shape = "2 × heads × head_dim" if m.output_gate else "heads × head_dim"
+    k, v, out = m.kv_heads * m.head_dim, m.kv_heads * m.v_head_dim, m.heads * m.v_head_dim
+    tensors = [
+        Tensor("q_proj", f"{q_shape}, hidden", q, hidden, split="rows", units=m.heads, linear=True),
+    ]
+    if not m.no_kv:
+        tensors.append(
+            Tensor("k_proj", "kv_heads × head_dim, hidden", k, hidden, split="kv", units=m.kv_heads, linear=True)
+        )
+        if not m.shared_kv:
+            tensors.append(
+                Tensor("v_proj", "kv_heads × v_head_dim, hidden", v, hidden, split="kv", units=m.kv_heads, linear=True)
+            )
+    tensors.append(
+        Tensor("o_proj", "hidden, heads × v_head_dim", hidden, out, split="columns", units=m.heads, linear=True)
+    )
+    if m.q_bias:
+        tensors.append(Tensor("q_bias", q_shape, q, split="rows", units=m.heads))
+    if m.kv_bias and not m.no_kv:
+        tensors.append(Tensor("k_bias", "kv_heads × head_dim", k, split="kv", units=m.kv_heads))
+        if not m.shared_kv:
+            tensors.append(Tensor("v_bias", "kv_heads × v_head_dim", v, split="kv", units=m.kv_heads))
+    if m.out_bias:
+        tensors.append(Tensor("o_bias", "hidden", hidden))
+    if m.qk_norm == "head":
+        tensors.append(Tensor("q_norm", "head_dim", m.head_dim))
+        if not m.no_kv:
+            tensors.append(Tensor("k_norm", "head_dim", m.head_dim))
+    elif m.qk_norm == "full":
+        tensors.append(Tensor("q_norm", "heads × head_dim", m.heads * m.head_dim))
+        tensors.append(Tensor("k_norm", "kv_heads × head_dim", k))
+    if m.sinks:
+        tensors.append(Tensor("sinks", "heads", m.heads, split="rows", units=m.heads))
+    if m.extra_parameters:
+        tensors.append(Tensor("extra", "as the family has it", m.extra_parameters))
+    return tuple(tensors)
+
+
+def _latent(m: LatentAttention, hidden: int) -> tuple[Tensor, ...]:
+    head = m.nope_dim + m.rope_dim
+    tensors = []
+    if m.q_lora_rank is None:
+        tensors.append(
+            Tensor(
+                "q_proj",
+                "heads × (nope + rope), hidden",
+                m.heads * head,
+                hidden,
+                split="rows",
+                units=m.heads,
+                linear=True,
+            )
+        )
+    else:
+        tensors += [
+            Tensor("q_a_proj", "q_lora_rank, hidden", m.q_lora_rank, hidden, linear=True),
+            Tensor("q_a_norm", "q_lora_rank", m.q_lora_rank),
+            Tensor(
+                "q_b_proj",
+                "heads × (nope + rope), q_lora_rank",
+                m.heads * head,
+                m.q_lora_rank,
+                split="rows",
+                units=m.heads,
+                linear=True,
+            ),
+        ]
+    tensors += [
+        Tensor("kv_a_proj", "kv_lora_rank + rope, hidden", m.kv_lora_rank + m.rope_dim, hidden, linear=True),
+        Tensor("kv_a_norm", "kv_lora_rank", m.kv_lora_rank),
+        Tensor(
+            "kv_b_proj",
+            "heads × (nope + v_head_dim), kv_lora_rank",
+            m.heads * (m.nope_dim + m.v_head_dim),
+            m.kv_lora_rank,
+            split="rows",
+            units=m.heads,
+            linear=True,
+        ),
+        Tensor(
+            "o_proj",
+            "hidden, heads × v_head_dim",
+            hidden,
+            m.heads * m.v_head_dim,
+            split="columns",
+            units=m.heads,
+            linear=True,
+        ),
+    ]
+    if m.index_heads:
+        rank = m.q_lora_rank or hidden
+        tensors += [
+            Tensor(
+                "index_q_proj", "index_heads × index_dim, q_lora_rank", m.index_heads * m.index_dim, rank, linear=True
+            ),
+            Tensor("index_k_proj", "index_dim, hidden", m.index_dim, hidden, linear=True),
+            Tensor("index_k_norm", "2 × index_dim", 2 * m.index_dim),
+            Tensor("index_weights", "index_heads, hidden", m.index_heads, hidden),
+        ]
+    if m.extra_parameters:
+        tensors.append(Tensor("extra", "as the family has it", m.extra_parameters))
+    return tuple(tensors)
+
+
+def _delta(m: DeltaNet, hidden: int) -> tuple[Tensor, ...]:
+    keys, values = m.key_heads * m.key_dim, m.value_heads * m.value_dim
+    heads = m.key_heads
+    return (
+        Tensor(
+            "in_proj_qkvz",
+            "2 × keys + 2 × values, hidden",
+            2 * keys + 2 * values,
+            hidden,
+            split="rows",
+            units=heads,
+            linear=True,
+        ),
+        Tensor("in_proj_ba", "2 × value_heads, hidden", 2 * m.value_heads, hidden, split="rows", units=heads),
+        Tensor("conv", "2 × keys + values, kernel", 2 * keys + values, m.conv_kernel, split="rows", units=heads),
+        Tensor("decay", "2 × value_heads", 2 * m.value_heads, split="rows", units=heads),
+        Tensor("norm", "value_dim", m.value_dim),
+        Tensor("out_proj", "hidden, values", hidden, values, split="columns", units=heads, linear=True),
+    )
+
+
+def _mamba(m: Mamba, hidden: int) -> tuple[Tensor, ...]:
+    if m.version == 2:
+        states = 2 * m.groups * m.state
+        tensors = [
+            Tensor(
+                "in_proj",
+                "2 × inner + 2 × groups × state + heads, hidden",
+                2 * m.inner + states + m.heads,
+                hidden,
+                split="rows",
+                linear=True,
+            ),
+            Tensor("conv", "inner + 2 × groups × state, kernel", m.inner + states, m.conv_kernel, split="rows"),
+            Tensor("decay", "3 × heads", 3 * m.heads, split="rows"),
+            Tensor("out_proj", "hidden, inner", hidden, m.inner, split="columns", linear=True),
+        ]
+        if m.conv_bias:
+            tensors.append(Tensor("conv_bias", "inner + 2 × groups × state", m.inner + states, split="rows"))
+        if m.gated_norm:
+            tensors.append(Tensor("norm", "inner", m.inner, split="rows"))
+        if m.projection_bias:
+            tensors.append(Tensor("in_bias", "2 × inner + 2 × groups × state + heads", 2 * m.inner + states + m.heads))
+            tensors.append(Tensor("out_bias", "hidden", hidden))
+        return tuple(tensors)
+    tensors = [
+        Tensor("in_proj", "2 × inner, hidden", 2 * m.inner, hidden, split="rows", linear=True),
+        Tensor("conv", "inner, kernel", m.inner, m.conv_kernel, split="rows"),
+        Tensor("x_proj", "dt_rank + 2 × state, inner", m.dt_rank + 2 * m.state, m.inner, split="columns", linear=True),
+        Tensor("dt_proj", "inner, dt_rank", m.inner, m.dt_rank, split="rows"),
+        Tensor("dt_bias", "inner", m.inner, split="rows"),
+        Tensor("decay", "inner, state", m.inner, m.state, split="rows"),
+        Tensor("skip", "inner", m.inner, split="rows"),
+        Tensor("out_proj", "hidden, inner", hidden, m.inner, split="columns", linear=True),
+    ]
+    if m.conv_bias:
+        tensors.append(Tensor("conv_bias", "inner", m.inner, split="rows"))
+    if m.inner_norms:
+        tensors.append(Tensor("norms", "dt_rank + 2 × state", m.dt_rank + 2 * m.state))
+    if m.projection_bias:
+        tensors.append(Tensor("in_bias", "2 × inner", 2 * m.inner, split="rows"))
+        tensors.append(Tensor("out_bias", "hidden", hidden))
+    return tuple(tensors)
+
+
+def _convolution(m: ShortConvolution, hidden: int) -> tuple[Tensor, ...]:
+    tensors = [
+        Tensor("in_proj", "3 × hidden, hidden", 3 * hidden, hidden, split="rows", linear=True),
+        Tensor("conv", "hidden, kernel", hidden, m.kernel, split="rows"),
+        Tensor("out_proj", "hidden, hidden", hidden, hidden, split="columns", linear=True),
+    ]
+    if m.bias:
+        tensors.append(Tensor("biases", "5 × hidden", 5 * hidden))
+    return tuple(tensors)
+
+
+@lru_cache(maxsize=4096)
+def mixer_tensors(mixer: Mixer, hidden: int) -> tuple[Tensor, ...]:
+    """The tensors of one token mixer."""
+    if isinstance(mixer, GroupedAttention):
+        return _grouped(mixer, hidden)
+    if isinstance(mixer, LatentAttention):
+        return _latent(mixer, hidden)
+    if isinstance(mixer, DeltaNet):
+        return _delta(mixer, hidden)
+    if isinstance(mixer, Mamba):
+        return _mamba(mixer, hidden)
+    return _convolution(mixer, hidden)
+
+
+def _mlp(prefix: str, width: int, hidden: int, *, gated: bool, bias: bool, words: str = "intermediate") -> list[Tensor]:
+    up = 2 if gated else 1
+    names = ("gate_proj", "up_proj") if gated else ("up_proj",)
+    tensors = [
+        Tensor(f"{prefix}{name}", f"{words}, hidden", width, hidden, part="mlp", split="rows", linear=True, role="ffn")
+        for name in names
+    ]
+    tensors.append(
+        Tensor(
+            f"{prefix}down_proj",
+            f"hidden, {words}",
+            hidden,
+            width,
+            part="mlp",
+            split="columns",
+            linear=True,
+            role="ffn",
+        )
+    )
+    if bias:
+        tensors.append(Tensor(f"{prefix}up_bias", words, width, copies=up, part="mlp", split="rows"))
+        tensors.append(Tensor(f"{prefix}down_bias", "hidden", hidden, part="mlp"))
+    return tensors
+
+
+def _moe(f: MoeFfn, hidden: int) -> tuple[Tensor, ...]:
+    width = f.latent or hidden
+    words = "latent" if f.latent else "hidden"
+    names = ("gate_proj", "up_proj") if f.gated else ("up_proj",)
+    tensors = [Tensor("router", "experts, hidden", f.experts, hidden, part="router")]
+    if f.router_bias:
+        tensors.append(Tensor("router_bias", "experts", f.experts, part="router"))
+    if f.extra_router:
+        tensors.append(Tensor("router_extra", "as the family has it", f.extra_router, part="router"))
+    tensors += [
+        Tensor(
+            f"experts.{name}",
+            f"expert_intermediate, {words}",
+            f.intermediate,
+            width,
+            f.experts,
+            part="experts",
+            split="expert_rows",
+            linear=True,
+            role="experts",
+        )
+        for name in names
+    ]
+    tensors.append(
+        Tensor(
+            "experts.down_proj",
+            f"{words}, expert_intermediate",
+            width,
+            f.intermediate,
+            f.experts,
+            part="experts",
+            split="expert_columns",
+            linear=True,
+            role="experts",
+        )
+    )
+    if f.expert_bias:
+        up = len(names)
+        tensors.append(
+            Tensor(
+                "experts.up_bias",
+                "expert_intermediate",
+                up * f.intermediate,
+                copies=f.experts,
+                part="experts",
+                split="expert_rows",
+                role="experts",
+            )
+        )
+        tensors.append(
+            Tensor("experts.down_bias", words, width, copies=f.experts, part="experts", split="expert", role="experts")
+        )
+    if f.shared_intermediate:
+        tensors += _mlp(
+            "shared.", f.shared_intermediate, hidden, gated=f.gated, bias=f.shared_bias, words="shared_intermediate"
+        )
+    if f.shared_gate:
+        tensors.append(Tensor("shared.gate", "hidden", hidden, part="router"))
+    if f.latent:
+        tensors.append(Tensor("latent_down", "latent, hidden", f.latent, hidden, part="mlp", linear=True, role="ffn"))
+        tensors.append(Tensor("latent_up", "hidden, latent", hidden, f.latent, part="mlp", linear=True, role="ffn"))
+    if f.dense_intermediate:
+        tensors += _mlp("dense.", f.dense_intermediate, hidden, gated=f.gated, bias=False, words="dense_intermediate")
+    return tuple(tensors)
+
+
+@lru_cache(maxsize=4096)
+def ffn_tensors(ffn: Ffn, hidden: int) -> tuple[Tensor, ...]:
+    """The tensors of one feed-forward part."""
+    if isinstance(ffn, DenseFfn):
+        return tuple(_mlp("", ffn.intermediate, hidden, gated=ffn.gated, bias=ffn.bias))
+    return _moe(ffn, hidden)
+
+
+@lru_cache(maxsize=4096)
+def layer_tensors(layer: Layer, hidden: int) -> tuple[Tensor, ...]:
+    """The tensors of one layer: its mixers, its feed-forward part, its norms."""
+    tensors = [tensor for mixer in layer.mixers for tensor in mixer_tensors(mixer, hidden)]
+    if layer.ffn is not None:
+        tensors += ffn_tensors(layer.ffn, hidden)
+    if layer.norm_parameters:
+        tensors.append(Tensor("norms", "as the family has them", layer.norm_parameters, part="norm"))
+    if layer.extra_parameters:
+        tensors.append(Tensor("extra", "as the family has it", layer.extra_parameters, part="other"))
+    return tuple(tensors)
+
+
+def embedding_tensor(arch: Architecture) -> Tensor:
+    return Tensor("embedding", "vocab, hidden", arch.vocab, arch.hidden, part="embedding", split="rows")
+
+
+def head_tensor(arch: Architecture) -> Tensor:
+    """The output head, whether or not it is tied."""
+    return Tensor("head", "vocab, hidden", arch.vocab, arch.hidden, part="head", split="rows")
+
+
+@lru_cache(maxsize=1024)
+def layer_kinds(layers: tuple[Layer, ...]) -> tuple[tuple[Layer, int], ...]:
+    """The distinct layers and how many there are of each, in order of first appearance."""
+    counts: dict[Layer, int] = {}
+    for layer in layers:
+        counts[layer] = counts.get(layer, 0) + 1
+    return tuple(counts.items())
