@@ -119,6 +119,14 @@ def derive(name: str, unit: Unit, formula: str, /, *, source: str = "", **inputs
     return Figure(name, eval(code, _FUNCTIONS, values), unit, formula, figures, source)
 
 
+def evaluate(formula: str, /, **inputs: float) -> float:
+    """The value of a formula without a figure around it: for searches that ask for it many times and then `derive` it once."""
+    code = _compiled.get(formula)
+    if code is None:
+        code = _compiled[formula] = compile(formula, "<formula>", "eval")
+    return float(eval(code, _FUNCTIONS, inputs))
+
+
 def show_formula(formula: str) -> str:
     """A formula as people write it: `×`, `÷` and `−` instead of the programming signs."""
     return formula.replace("**", "^").replace(" * ", " × ").replace(" / ", " ÷ ").replace(" - ", " − ")

@@ -1,0 +1,72 @@
+"""The time model's constants from `data/time_constants.toml`, as figures that say where they come from."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from kcluster.physics.time_constants import CollectiveTable, Residual, TimeConstants
+from kcluster.units import GB, Unit, given
+
+_PATH: Final = Path(__file__).with_name("data") / "time_constants.toml"
+_SECONDS: Final = frozenset(
+    (
+        "layer",
+        "layer_moe",
+        "layer_eager",
+        "step_v0",
+        "step_v1",
+        "step_async",
+        "sequence",
+        "allreduce_eager",
+        "send",
+        "send_staged",
+        "exchange",
+    )
+)
+
+
+@lru_cache(maxsize=1)
+def time_constants() -> TimeConstants:
+    """The constants of this release."""
+    return read_time_constants(_PATH)
+
+
+def read_time_constants(path: Path) -> TimeConstants:
+    """The constants of a file of the catalog's form (the fit reads its own results through this)."""
+    data = tomllib.loads(path.read_text(encoding="utf-8"))
+    return make_time_constants(data)
+
+
+def make_time_constants(data: dict[str, Any]) -> TimeConstants:
+    """Constants from the parsed file."""
+    fitted = dict(data["fitted"])
+    sources = fitted.pop("source", {})
+    figures = {}
+    for name, value in fitted.items():
+        unit: Unit = "s" if name in _SECONDS else "ratio"
+        source = sources.get(name) or sources.get("note", "")
+        figures[name] = given(f"time.{name}", value, unit, f"catalog time_constants.toml: {source}")
+    return TimeConstants(
+        **figures,
+        tables=tuple(_table(row) for row in data["table"]),
+        residuals=tuple(Residual(row["name"], row["low"], row["high"], row["points"]) for row in data["residual"]),
+    )
+
+
+def _table(row: dict[str, Any]) -> CollectiveTable:
+    return CollectiveTable(
+        name=row["name"],
+        path=row["path"],
+        bus=row["bus"],
+        generation=row["generation"],
+        bandwidth=row["bandwidth_gbs"] * GB,
+        sizes=tuple(float(size) for size in row["sizes"]),
+        ranks=tuple(row["ranks"]),
+        seconds=tuple(tuple(value * 1e-6 for value in times) for times in row["us"]),
+        low=row["low"],
+        high=row["high"],
+        source=row["source"],
+    )

@@ -1,0 +1,84 @@
+"""At what rates a card runs a weight format: what share of its memory bandwidth reads it, in which arithmetic it multiplies."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from kcluster.physics.formats import WeightFormat
+from kcluster.physics.hardware import Card
+from kcluster.physics.time_constants import TimeConstants
+from kcluster.units import Figure, derive, given
+
+
+@frozen(eq=False)
+class Rates:
+    """Bytes/s at which weights in 16 bits, in the format, and of experts are read, and the KV cache; FLOP/s in 16 bits and in the
+    format's arithmetic with many tokens. `emulated`: the card lacks the format's arithmetic and unpacks to 16 bits."""
+
+    read_plain: Figure
+    read_packed: Figure
+    read_experts: Figure
+    read_kv: Figure
+    compute_plain: Figure
+    compute_packed: Figure
+    emulated: bool
+
+
+def native(fmt: WeightFormat, card: Card) -> bool:
+    """Whether a card multiplies in a format's own arithmetic. Weight-only formats never do; NVFP4 and MXFP4 are different
+    formats to hardware."""
+    if not fmt.quantized or fmt.weight_only:
+        return False
+    if fmt.arithmetic == "bf16" or card.rate(fmt.arithmetic) is None:
+        return False
+    if fmt.arithmetic == "fp4" and card.native:
+        return ("mxfp4" if fmt.name.startswith("mxfp4") else "nvfp4") in card.native
+    return True
+
+
+def rates(fmt: WeightFormat, card: Card, constants: TimeConstants) -> Rates:
+    """The rates of a format on a card; an Intel or AMD card reaches the share of its bandwidth that AMD cards were measured at."""
+    vendor = constants.bandwidth_amd if card.vendor != "nvidia" else given("vendor", 1.0, "ratio", "NVIDIA")
+    own = native(fmt, card)
+    if not fmt.quantized:
+        packed, compute = constants.bandwidth_16bit, constants.compute_16bit
+    elif own:
+        narrow = fmt.arithmetic == "fp4"
+        packed = constants.bandwidth_fp4 if narrow else constants.bandwidth_8bit
+        compute = constants.compute_fp4 if narrow else constants.compute_8bit
+    else:
+        packed = constants.bandwidth_4bit if fmt.bytes_per_parameter < 1 else constants.bandwidth_8bit
+        compute = constants.compute_weight_only
+    plain_rate = card.rate("bf16") or card.rate("fp16") or _unknown(card)
+    packed_rate = (card.rate(fmt.arithmetic) if own else None) or plain_rate
+    return Rates(
+        read_plain=_read("16-bit weights", card, constants.bandwidth_16bit, vendor),
+        read_packed=_read(f"{fmt.name} weights", card, packed, vendor),
+        read_experts=_read("experts", card, constants.bandwidth_experts, vendor),
+        read_kv=_read("KV", card, constants.bandwidth_kv, vendor),
+        compute_plain=_compute("16-bit weights", plain_rate, constants.compute_16bit),
+        compute_packed=_compute(f"{fmt.name} weights", packed_rate, compute),
+        emulated=fmt.quantized and not own and not fmt.weight_only,
+    )
+
+
+def _read(what: str, card: Card, efficiency: Figure, vendor: Figure) -> Figure:
+    return derive(
+        f"rate at which {what} are read",
+        "bytes/s",
+        "bandwidth * share * vendor",
+        bandwidth=card.bandwidth,
+        share=efficiency,
+        vendor=vendor,
+    )
+
+
+def _compute(what: str, rate: Figure, efficiency: Figure) -> Figure:
+    return derive(f"rate of arithmetic on {what}", "flop/s", "peak * share", peak=rate, share=efficiency)
+
+
+def _unknown(card: Card) -> Figure:
+    """A tensor rate for a card that states none: as much arithmetic for its bandwidth as the least of the catalog's cards."""
+    value = card.bandwidth.value * 60
+    note = "not stated: 60 operations a byte of bandwidth, about the least of known cards"
+    return given("card.flops.bf16", value, "flop/s", note).spread(0.5, 4.0)

@@ -1,0 +1,454 @@
+"""One step of one engine, by cause.
+
+Each stage's parts are computed by a formula whose text is also what `plan --why` prints; the search for the running batch asks for
+the same formulas without figures around them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from attrs import frozen
+
+from kcluster.physics.architecture import Architecture
+from kcluster.physics.communication import Links, allreduce_one, alltoall_step, links_of, pipeline_seconds
+from kcluster.physics.cut import Cut, EngineVersion, Limits, Load
+from kcluster.physics.formats import WeightFormat
+from kcluster.physics.hardware import Card, Cluster, EnginePlacement
+from kcluster.physics.kernels import Rates, rates
+from kcluster.physics.results import StepTime
+from kcluster.physics.time_constants import Residual, TimeConstants
+from kcluster.physics.topology import Group
+from kcluster.physics.weights import stage_layers
+from kcluster.physics.work import (
+    TOUCHED,
+    StageWork,
+    stage_attention_flops,
+    stage_kv_bytes,
+    stage_work,
+)
+from kcluster.units import Figure, Unit, derive, evaluate, given
+
+READING: Final = "plain / read_plain + packed / read_packed + experts / read_experts"
+ARITHMETIC: Final = "tokens * (plain_flops / compute_plain + packed_flops / compute_packed) + attention / compute_plain"
+LINEAR: Final = "max(reading, arithmetic)"
+KV: Final = "sequences * kv_bytes / read_kv"
+FIXED: Final = "layers * layer + moe_layers * layer_moe + eager_layers * layer_eager"
+STEP: Final = "stages * step + sequences * sequence"
+
+# Engine generations by version (vLLM): the V1 engine is the default from 0.8, asynchronous scheduling from 0.14.
+_V1_SINCE: Final = (0, 8)
+_ASYNC_SINCE: Final = (0, 14)
+
+
+@frozen(eq=False)
+class Stage:
+    """One stage on its slowest card, `count` equal ones of it."""
+
+    work: StageWork
+    rates: Rates
+    group: Group
+    count: int
+    last: bool
+
+
+@frozen(eq=False)
+class Engine:
+    """One engine, ready to be asked for the time of a step."""
+
+    arch: Architecture
+    fmt: WeightFormat
+    cut: Cut
+    limits: Limits
+    load: Load
+    links: Links
+    stages: tuple[Stage, ...]
+    constants: TimeConstants
+    step_cost: Figure
+    tokens_per_step: float
+    prompt: float
+    point_class: str
+
+    @property
+    def context(self) -> float:
+        """Mean tokens of context while a typical request decodes."""
+        return self.load.prompt + self.load.completion / 2
+
+    def seconds(self, batch: float) -> tuple[float, float]:
+        """(seconds of a step at this batch, the part of them that is prefill mixed in)."""
+        parts = _parts(self, batch)
+        return sum(parts.values()), parts["prefill"]
+
+
+def build_engine(
+    arch: Architecture,
+    fmt: WeightFormat,
+    cut: Cut,
+    limits: Limits,
+    placement: EnginePlacement,
+    cluster: Cluster,
+    load: Load,
+    engine: EngineVersion,
+    constants: TimeConstants,
+) -> Engine:
+    """Everything of an engine that does not depend on its batch."""
+    links = links_of(placement, cluster)
+    layers = stage_layers(len(arch.layers), cut)
+    stages: list[Stage] = []
+    keys: dict[tuple[object, ...], int] = {}
+    for index in range(cut.pp):
+        cards = [cluster.nodes[place.node].cards[place.gpu] for dp in placement.ranks for place in dp[index]]
+        card = min(cards, key=lambda item: item.bandwidth.value)
+        work = stage_work(arch, fmt, cut, index, layers)
+        key = (work.layers, work.head_bytes, card.id, links.tp[index].words)
+        if key in keys:
+            known = stages[keys[key]]
+            stages[keys[key]] = Stage(known.work, known.rates, known.group, known.count + 1, known.last)
+            continue
+        keys[key] = len(stages)
+        stages.append(Stage(work, rates(fmt, card, constants), links.tp[index], 1, index == cut.pp - 1))
+    drafts = limits.speculative_tokens
+    accepted = limits.speculative_acceptance
+    per_step = 1.0 + drafts if accepted >= 1 else (1 - accepted ** (drafts + 1)) / (1 - accepted)
+    prompt = load.prompt * (1 - load.prefix_share if limits.prefix_caching else 1.0)
+    return Engine(
+        arch=arch,
+        fmt=fmt,
+        cut=cut,
+        limits=limits,
+        load=load,
+        links=links,
+        stages=tuple(stages),
+        constants=constants,
+        step_cost=_step_cost(engine, constants),
+        tokens_per_step=per_step if drafts else 1.0,
+        prompt=max(1.0, prompt),
+        point_class=point_class(cut, links, arch),
+    )
+
+
+def point_class(cut: Cut, links: Links, arch: Architecture) -> str:
+    """The class of a point by which residuals are kept: what its collectives go over."""
+    if cut.pp > 1:
+        return "pp"
+    groups = [group for group in (*links.tp, links.experts) if group is not None and group.ranks > 1]
+    if any(group.network is not None for group in groups):
+        return "between nodes"
+    if any(group.bus is not None and group.bus.kind == "pcie" for group in groups):
+        return "PCIe"
+    return "NVLink" if groups else "one GPU"
+
+
+def _step_cost(engine: EngineVersion, constants: TimeConstants) -> Figure:
+    if engine.name != "vllm" or engine.at_least(*_ASYNC_SINCE):
+        return constants.step_async
+    return constants.step_v1 if engine.at_least(*_V1_SINCE) else constants.step_v0
+
+
+@frozen
+class _Batch:
+    """What one stage works on in one micro-batch: decoding sequences and tokens of one data-parallel rank, tokens of all ranks
+    of the engine together (which the experts see), and tokens of prompts."""
+
+    sequences: float
+    tokens: float
+    everyone: float
+    prompt: float
+
+
+def _micro(engine: Engine, batch: float) -> _Batch:
+    micro = max(min(1.0, batch), batch / (engine.cut.dp * engine.cut.pp))
+    tokens = micro * (1 + engine.limits.speculative_tokens)
+    ranks = min(engine.cut.dp, max(1.0, batch / engine.cut.pp))
+    return _Batch(micro, tokens, tokens * ranks, 0.0)
+
+
+def _touched(stage: Stage, tokens: float) -> float:
+    """Bytes of experts that one rank reads for `tokens` tokens of the engine."""
+    total = 0.0
+    for layer in stage.work.layers:
+        if layer.moe:
+            touched = evaluate(TOUCHED, experts=layer.experts, taken=layer.taken, tokens=tokens)
+            total += layer.count * layer.expert_bytes * touched / stage.work.expert_ranks
+    return total
+
+
+def _linear_inputs(
+    engine: Engine, stage: Stage, batch: _Batch, context: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    work = stage.work
+    tokens = batch.tokens + batch.prompt
+    everyone = batch.everyone + batch.prompt * engine.cut.dp
+    packed_head = work.head_packed
+    reading = {
+        "plain": sum(item.count * item.plain_bytes for item in work.layers) + (0 if packed_head else work.head_bytes),
+        "packed": sum(item.count * item.packed_bytes for item in work.layers) + (work.head_bytes if packed_head else 0),
+        "experts": _touched(stage, everyone),
+    }
+    ratio = everyone / tokens if tokens else 1.0
+    plain = sum(item.count * item.plain_flops for item in work.layers)
+    packed = sum(item.count * (item.flops - item.plain_flops + item.expert_flops * ratio) for item in work.layers)
+    if not engine.fmt.quantized:
+        plain, packed = plain + packed, 0.0
+    arithmetic = {
+        "tokens": tokens,
+        "plain_flops": plain + work.head_flops * min(1.0, batch.sequences / tokens if tokens else 1.0),
+        "packed_flops": packed,
+        "attention": batch.prompt * stage_attention_flops(work, context) if batch.prompt else 0.0,
+    }
+    return reading, arithmetic
+
+
+def _linear(engine: Engine, stage: Stage, batch: _Batch, context: float) -> float:
+    reading, arithmetic = _linear_inputs(engine, stage, batch, context)
+    speed = stage.rates
+    read = evaluate(
+        READING,
+        read_plain=speed.read_plain.value,
+        read_packed=speed.read_packed.value,
+        read_experts=speed.read_experts.value,
+        **reading,
+    )
+    compute = evaluate(
+        ARITHMETIC, compute_plain=speed.compute_plain.value, compute_packed=speed.compute_packed.value, **arithmetic
+    )
+    return evaluate(LINEAR, reading=read, arithmetic=compute)
+
+
+def _kv_bytes(engine: Engine, stage: Stage) -> float:
+    return stage_kv_bytes(stage.work, engine.arch.hidden, engine.context, engine.limits.kv_format, engine.cut.dcp)
+
+
+def _allreduce(engine: Engine, stage: Stage, tokens: float) -> Figure | None:
+    if engine.cut.tp < 2:
+        return None
+    return allreduce_one(engine.arch, stage.group, tokens, engine.constants, engine.limits.eager)
+
+
+def _reduces(engine: Engine, stage: Stage) -> int:
+    if engine.cut.dp > 1:
+        return stage.work.allreduces - stage.work.moe_count
+    return stage.work.allreduces
+
+
+def _fixed(engine: Engine, stage: Stage) -> float:
+    moe = stage.work.moe_count
+    drafted = _drafts(engine) if stage.last else 0
+    return evaluate(
+        FIXED,
+        layers=stage.work.count - moe + drafted,
+        layer=engine.constants.layer.value,
+        moe_layers=moe,
+        layer_moe=engine.constants.layer_moe.value,
+        eager_layers=stage.work.count if engine.limits.eager else 0,
+        layer_eager=engine.constants.layer_eager.value,
+    )
+
+
+def _drafts(engine: Engine) -> int:
+    """Layers that drafting runs: one a drafted token, as multi-token prediction and EAGLE have it."""
+    return engine.limits.speculative_tokens
+
+
+def _parts(engine: Engine, batch: float) -> dict[str, float]:
+    """Seconds of one decode step (through all stages) by cause."""
+    micro = _micro(engine, batch)
+    parts = dict.fromkeys(("weights", "kv", "prefill", "allreduce", "alltoall", "pipeline", "layers", "step"), 0.0)
+    for stage in engine.stages:
+        many = stage.count
+        parts["weights"] += many * _linear(engine, stage, micro, engine.context)
+        parts["kv"] += many * evaluate(
+            KV, sequences=micro.sequences, kv_bytes=_kv_bytes(engine, stage), read_kv=stage.rates.read_kv.value
+        )
+        reduce = _allreduce(engine, stage, micro.tokens)
+        parts["allreduce"] += many * _reduces(engine, stage) * (reduce.value if reduce else 0.0)
+        parts["layers"] += many * _fixed(engine, stage)
+        parts["prefill"] += many * _prefill_share(engine, stage, micro) * max(0.0, 1 - 1 / max(1.0, batch))
+    tokens = micro.everyone
+    parts["alltoall"] = alltoall_step(engine.arch, engine.cut, engine.links, tokens, engine.constants).value
+    parts["pipeline"] = pipeline_seconds(engine.arch, engine.cut, engine.links, micro.tokens, engine.constants).value
+    parts["step"] = evaluate(
+        STEP,
+        stages=engine.cut.pp,
+        step=engine.step_cost.value,
+        sequences=micro.sequences * engine.cut.pp,
+        sequence=engine.constants.sequence.value,
+    )
+    return parts
+
+
+def _chunk(engine: Engine) -> float:
+    """Tokens of prompt in one step that has any."""
+    if not engine.limits.chunked_prefill:
+        return engine.prompt
+    return max(1.0, min(engine.prompt, engine.limits.max_num_batched_tokens))
+
+
+def _prompt_step(engine: Engine, stage: Stage, chunk: float, micro: _Batch) -> float:
+    """Seconds that a chunk of prompt adds to a step of one stage that decodes `micro` beside it."""
+    mixed = _Batch(micro.sequences, micro.tokens, micro.everyone, chunk)
+    half = engine.load.prompt / 2
+    added = _linear(engine, stage, mixed, half) - (_linear(engine, stage, micro, half) if micro.tokens else 0.0)
+    whole = _allreduce(engine, stage, micro.tokens + chunk)
+    if whole is not None:
+        alone = _allreduce(engine, stage, micro.tokens) if micro.tokens else None
+        added += _reduces(engine, stage) * (whole.value - (alone.value if alone else 0.0))
+    return added
+
+
+def _prefill_share(engine: Engine, stage: Stage, micro: _Batch) -> float:
+    """Seconds of prefill in a mean decode step: every completion's worth of steps, a request's prompt must be read.
+
+    A request does not decode beside its own prompt: the caller takes out that share.
+    """
+    completion = max(1.0, engine.load.completion / engine.tokens_per_step)
+    arriving = micro.sequences * engine.prompt / completion
+    chunk = max(_chunk(engine), min(arriving, engine.limits.max_num_batched_tokens))
+    return arriving / chunk * _prompt_step(engine, stage, chunk, micro)
+
+
+def prompt_time(engine: Engine) -> Figure:
+    """Seconds to prefill one typical prompt on an idle engine: its chunks through the stages, one behind the other."""
+    chunk = _chunk(engine)
+    chunks = max(1, math.ceil(engine.prompt / chunk))
+    chunk = engine.prompt / chunks
+    idle = _Batch(0.0, 0.0, 0.0, 0.0)
+    each = [
+        (stage.count, _prompt_step(engine, stage, chunk, idle) + _fixed(engine, stage) + engine.step_cost.value)
+        for stage in engine.stages
+    ]
+    through = sum(count * seconds for count, seconds in each)
+    slowest = max(seconds for _, seconds in each)
+    boundary = pipeline_seconds(engine.arch, engine.cut, engine.links, chunk, engine.constants)
+    exchange = alltoall_step(engine.arch, engine.cut, engine.links, chunk, engine.constants)
+    figure = derive(
+        "performance.prefill",
+        "s",
+        "through + (chunks - 1) * slowest + boundaries + chunks * exchange",
+        source="arithmetic against weight reads, all-reduces and fixed costs of each chunk",
+        through=given("one chunk through all stages", through, "s"),
+        chunks=chunks,
+        slowest=given("one chunk in the slowest stage", slowest, "s"),
+        boundaries=boundary,
+        exchange=exchange,
+    )
+    return figure.spread(0.6, 1.8)
+
+
+def step_time(engine: Engine, batch: float, residual: Residual) -> StepTime:
+    """One decode step at a batch as figures, with the range of its total."""
+    parts = _parts(engine, batch)
+    micro = _micro(engine, batch)
+    weights, comm = _weight_figure(engine, micro, parts), _communication_figures(engine, micro, parts)
+    figures = {
+        "weights": weights,
+        "kv": _sum_figure("step.kv", parts["kv"], "sequences * KV bytes read / bandwidth, over the stages"),
+        "prefill": _sum_figure(
+            "step.prefill", parts["prefill"], "prompt tokens that arrive in a step, at a chunk's cost"
+        ),
+        **comm,
+        "layers": _sum_figure("step.layers", parts["layers"], "fixed cost of the layers' small kernels"),
+        "step": derive(
+            "step.step",
+            "s",
+            STEP,
+            stages=engine.cut.pp,
+            step=engine.step_cost,
+            sequences=micro.sequences * engine.cut.pp,
+            sequence=engine.constants.sequence,
+        ),
+    }
+    total = derive(
+        "step.total",
+        "s",
+        "weights + kv + prefill + allreduce + alltoall + pipeline + layers + step",
+        source="PHYSICS.md, section 5",
+        **figures,
+    )
+    below = sum(figures[name].value - figures[name].range()[0] for name in ("allreduce", "alltoall", "pipeline"))
+    above = sum(figures[name].range()[1] - figures[name].value for name in ("allreduce", "alltoall", "pipeline"))
+    low = total.value - math.hypot(total.value * (1 - residual.low), below)
+    high = total.value + math.hypot(total.value * (residual.high - 1), above)
+    return StepTime(
+        weights=figures["weights"],
+        kv=figures["kv"],
+        prefill_share=figures["prefill"],
+        allreduce=figures["allreduce"],
+        alltoall=figures["alltoall"],
+        pipeline=figures["pipeline"],
+        layers=figures["layers"],
+        step=figures["step"],
+        total=total.between(max(low, 0.2 * total.value), high),
+    )
+
+
+def _sum_figure(name: str, value: float, source: str, unit: Unit = "s") -> Figure:
+    return given(name, value, unit, source)
+
+
+def _weight_figure(engine: Engine, micro: _Batch, parts: dict[str, float]) -> Figure:
+    """Weight reads or arithmetic of all stages; derived in full for the stage that takes longest."""
+    stage = max(engine.stages, key=lambda item: _linear(engine, item, micro, engine.context))
+    reading, arithmetic = _linear_inputs(engine, stage, micro, engine.context)
+    speed = stage.rates
+    one = derive(
+        "one stage",
+        "s",
+        LINEAR,
+        reading=derive(
+            "weights read",
+            "s",
+            READING,
+            plain=given("16-bit weights of a rank", reading["plain"], "bytes"),
+            packed=given(f"{engine.fmt.name} weights of a rank", reading["packed"], "bytes"),
+            experts=given("experts that the batch touches", reading["experts"], "bytes"),
+            read_plain=speed.read_plain,
+            read_packed=speed.read_packed,
+            read_experts=speed.read_experts,
+        ),
+        arithmetic=derive(
+            "arithmetic",
+            "s",
+            ARITHMETIC,
+            tokens=given("tokens", arithmetic["tokens"], "tokens"),
+            plain_flops=given("16-bit operations a token", arithmetic["plain_flops"], "flop"),
+            packed_flops=given("operations a token", arithmetic["packed_flops"], "flop"),
+            attention=given("attention to the prompt", arithmetic["attention"], "flop"),
+            compute_plain=speed.compute_plain,
+            compute_packed=speed.compute_packed,
+        ),
+    )
+    return derive(
+        "step.weights",
+        "s",
+        "slowest * equal",
+        source="max(weight reads, arithmetic), summed over the stages",
+        slowest=one,
+        equal=given("stages as long as the slowest", parts["weights"] / one.value if one.value else 0.0, "ratio"),
+    )
+
+
+def _communication_figures(engine: Engine, micro: _Batch, parts: dict[str, float]) -> dict[str, Figure]:
+    reduce = _allreduce(engine, engine.stages[0], micro.tokens)
+    for stage in engine.stages[1:]:
+        other = _allreduce(engine, stage, micro.tokens)
+        if other is not None and reduce is not None and other.value > reduce.value:
+            reduce = other
+    if reduce is None or parts["allreduce"] == 0:
+        allreduce = given("step.allreduce", 0.0, "s", "tp 1")
+    else:
+        number = parts["allreduce"] / reduce.value
+        allreduce = derive(
+            "step.allreduce", "s", "number * one", number=given("all-reduces", number, "count"), one=reduce
+        )
+        low, high = reduce.range()
+        allreduce = allreduce.between(number * low, number * high)
+    return {
+        "allreduce": allreduce,
+        "alltoall": alltoall_step(engine.arch, engine.cut, engine.links, micro.everyone, engine.constants),
+        "pipeline": pipeline_seconds(engine.arch, engine.cut, engine.links, micro.tokens, engine.constants),
+    }
+
+
+__all__ = ["Card", "Engine", "Stage", "build_engine", "prompt_time", "step_time"]
