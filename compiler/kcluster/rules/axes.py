@@ -1,0 +1,805 @@
+"""Whether the cut is one: heads, experts, layers, widths and blocks against tp, pp, dp, ep and dcp (KC3xx)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from kcluster.diagnostics import Diagnostic
+from kcluster.physics.architecture import LatentAttention
+from kcluster.planner.types import Plan, ServePlan, Violation
+from kcluster.rules.broken import broken, cut_marks, reported, severity_of
+from kcluster.rules.finding import Mark, Place, blame, finding, gpus_of, place_of, written
+from kcluster.rules.registry import rule
+from kcluster.rules.words import count, counted, listed
+from kcluster.spec.types import DraftSpec
+
+
+def _model_mark(serve: ServePlan, text: str) -> Mark | None:
+    """On the model's line: the size of it that the cut meets."""
+    place = written(serve.serve, "id", "checkpoint")
+    return Mark(place, text) if place is not None else None
+
+
+def _heads_text(serve: ServePlan) -> str:
+    attention = serve.serve.model.architecture.value.attention
+    if attention is None:
+        return ""
+    if isinstance(attention, LatentAttention):
+        return f"{count(attention.heads)} heads over one latent"
+    return f"{count(attention.heads)} heads, {count(attention.kv_heads)} KV heads"
+
+
+def _gpus_mark(serve: ServePlan) -> Mark:
+    return Mark(gpus_of(serve.serve.hardware), f"{counted(serve.serve.cluster.gpus, 'card')} for this serve")
+
+
+def _allowed_tp(serve: ServePlan) -> tuple[int, ...]:
+    """Tensor-parallel sizes that this model and format take on the largest node."""
+    from kcluster.physics.constraints import allowed_tps
+
+    model = serve.serve.model
+    largest = max((len(node.cards) for node in serve.serve.cluster.nodes), default=1)
+    return allowed_tps(model.architecture.value, model.weights.value, serve.chosen.cut, max(1, largest))
+
+
+def _tp_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
+    sizes = _allowed_tp(serve)
+    if sizes:
+        yield f"`tp` of {listed((count(size) for size in sizes), 'or')} on these nodes"
+    cards = serve.serve.cluster.gpus
+    if (
+        violation.fatal
+        and cards in (3, 5, 6, 7)
+        and cards not in sizes
+        and serve.serve.model.architecture.value.pipeline
+    ):
+        yield f"`pp = {cards}` with `tp = 1` uses all {cards} cards"
+
+
+@rule("KC301", stage="plan")
+def heads_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    Tensor parallel divides the attention heads.
+
+    Why
+    Each rank computes whole heads. 64 heads go to 2, 4 or 8 cards, never to 3, 5, 6 or 7, however much memory those have together; a pipeline cuts by layers
+    and takes any number.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 3 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      parallel { tp = 3 }   #! KC301 KC302 KC309
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 3 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      parallel { pp = 3 }
+      engine vllm { api_key = env("VLLM_API_KEY") }
+    }
+    ```
+
+    Fix
+    A size that the message lists, or `pp` for the number of cards that does not divide.
+
+    Source
+    `num_attention_heads` of `config.json`; vLLM 0.33, `config/model.py`: "total number of attention heads must be divisible by tensor parallel size".
+    """
+    yield from reported(
+        plan,
+        "KC301",
+        "error",
+        marks=lambda serve, _: (_model_mark(serve, _heads_text(serve)), _gpus_mark(serve)),
+        help=_tp_help,
+    )
+
+
+@rule("KC302", stage="plan")
+def kv_heads(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    Of KV heads and tp one divides the other (error). Where tp is larger, or attention is of the latent kind, every rank holds KV that others hold too
+    (note).
+
+    Why
+    Six KV heads over four ranks pass the engine's own configuration check, and every worker dies a minute later with an assertion without text. KV heads
+    fewer than ranks are copied, and a latent is one for all heads: more tp then adds no KV, while decode context parallel or data-parallel
+    attention does.
+
+    Example
+    ```kcluster bad
+    model phi { id = "microsoft/phi-4" }
+    hardware box { gpus = 4 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = phi, hardware = box, sla = team
+      parallel { tp = 4 }   #! KC302
+    }
+    ```
+
+    ```kcluster good
+    model phi { id = "microsoft/phi-4" }
+    hardware box { gpus = 4 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = phi, hardware = box, sla = team
+      parallel {
+        tp       = 2
+        replicas = 2
+      }
+      engine vllm { api_key = env("VLLM_API_KEY") }
+    }
+    ```
+
+    Fix
+    A size that the message lists; where KV is held more than once, `dcp`, or `dp` with `ep` for a mixture of experts.
+
+    Source
+    vLLM 0.33, `layers/linear.py` (`QKVParallelLinear`) and `distributed/utils.py` (`divide`); tp raised to gain KV on a latent-attention model: vLLM issue
+    51454.
+    """
+    yield from reported(
+        plan,
+        "KC302",
+        "note",
+        marks=lambda serve, _: (_model_mark(serve, _heads_text(serve)), *cut_marks(serve, "tp")),
+        help=_kv_heads_help,
+    )
+
+
+def _kv_heads_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
+    if violation.fatal:
+        yield from _tp_help(serve, violation)
+        return
+    cut = serve.chosen.cut
+    architecture = serve.serve.model.architecture.value
+    attention = architecture.attention
+    if isinstance(attention, LatentAttention):
+        lever = "`dp` with `ep = on` gives each rank requests of its own" if architecture.moe is not None else ""
+        yield "; ".join(part for part in (f"`dcp` up to {cut.tp} shares the latent", lever) if part)
+    elif attention is not None and cut.tp > attention.kv_heads:
+        yield f"`dcp = {cut.tp // attention.kv_heads}` would share the copies, where attention has no sliding layers"
+
+
+@rule("KC303", stage="plan")
+def card_count(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    replicas × dp × tp × pp is the number of cards: none is idle (warning), and there are no fewer than it needs (error).
+
+    Why
+    An idle card is paid for and holds no KV. More cards than there are is an engine that waits for a placement that never comes.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 2 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      parallel { tp = 4 }   #! KC303
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 2 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      parallel { tp = 2 }
+    }
+    ```
+
+    Fix
+    Leave `replicas` at `auto`, and what the cut leaves over becomes replicas; or narrow the serve to the cards that it wants (`gpus = [0..3]`).
+
+    Source
+    vLLM refuses a world size above the visible GPUs without `--nnodes` or Ray (0.33, `config/parallel.py`); a Ray placement group above what there is
+    stays pending for ever.
+    """
+    yield from reported(
+        plan,
+        "KC303",
+        "warning",
+        marks=lambda serve, violation: (_gpus_mark(serve), *cut_marks(serve, violation.subject)),
+        help=_count_help,
+    )
+
+
+def _count_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
+    cut = serve.chosen.cut
+    cards = serve.serve.cluster.gpus
+    if not violation.fatal and cards // cut.engine_gpus > cut.replicas:
+        yield f"`replicas = {cards // cut.engine_gpus}` would use {counted(cards // cut.engine_gpus * cut.engine_gpus, 'card')}"
+    elif not violation.fatal:
+        yield "narrow the serve with `gpus = […]` so that another one can have them"
+
+
+@rule("KC304", stage="plan")
+def pipeline_layers(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    Pipeline parallel divides the layers (warning, with the partition that results), does not exceed them, and the model's class supports it (errors).
+
+    Why
+    The stage with more layers takes longer for every token and holds less KV, and all others wait for it. An engine with more stages than
+    layers passes its configuration check and dies at start.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 3 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      parallel {
+        tp = 1
+        pp = 3   #! KC304
+      }
+      engine vllm { api_key = env("VLLM_API_KEY") }
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 2 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      parallel {
+        tp = 1
+        pp = 2
+      }
+      engine vllm { api_key = env("VLLM_API_KEY") }
+    }
+    ```
+
+    Fix
+    A `pp` that divides the layers, or a partition by hand: `layers = [11, 11, 10]` puts the smaller share where the head is.
+
+    Source
+    vLLM 0.33, `distributed/utils.py` (`get_pp_indices`): the remainder goes to the stages before the last; `config/model.py` for classes without pipeline
+    support.
+    """
+    yield from reported(
+        plan,
+        "KC304",
+        "warning",
+        marks=lambda serve, _: (
+            _model_mark(serve, counted(len(serve.serve.model.architecture.value.layers), "layer")),
+            *cut_marks(serve, "pp"),
+        ),
+        help=_stage_help,
+    )
+
+
+def _stage_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
+    layers = len(serve.serve.model.architecture.value.layers)
+    cut = serve.chosen.cut
+    fitting = [size for size in range(2, min(layers, serve.serve.cluster.gpus) + 1) if layers % size == 0]
+    if violation.subject == "pp" and cut.pp > layers:
+        yield f"`pp` of at most {count(layers)}"
+    elif violation.subject == "pp" and fitting and not violation.fatal:
+        yield f"`pp` of {listed((count(size) for size in fitting[:6]), 'or')} divides {count(layers)} layers"
+
+
+@rule("KC305", stage="plan")
+def expert_parallel(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    Expert parallel is asked of a model with experts; with the expert balancer, experts and redundant ones divide by the ranks (errors). Without it,
+    uneven experts are pointed out (note). An expert group over a link that is slow for all-to-all is a warning.
+
+    Why
+    With expert parallel each rank holds whole experts and tokens travel to them. A dense model has none, and a link that makes a token wait longer
+    than its experts take gives the gain away.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 2 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      parallel {
+        tp = 2
+        ep = on   #! KC305
+      }
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 2 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      parallel { tp = 2 }
+    }
+    ```
+
+    Fix
+    Leave `ep` at `auto`; with `eplb`, as many redundant experts as the message names.
+
+    Source
+    vLLM 0.33, `config/model.py` ("number of experts must be greater than 0"), `fused_moe/expert_map_manager.py` (the first ranks get one more) and
+    `fused_moe/layer.py` (with the balancer the sum must divide).
+    """
+    for serve, violation in broken(plan, "KC305"):
+        moe = serve.serve.model.architecture.value.moe
+        soft = (
+            "note"
+            if violation.subject == "ep" and violation.because.startswith(f"{moe.experts if moe else 0} experts")
+            else "warning"
+        )
+        yield finding(
+            "KC305",
+            violation.because,
+            blame(serve.serve, violation.subject, "ep", "eplb"),
+            severity=severity_of(violation, "note" if soft == "note" else "warning"),
+            marks=(
+                _model_mark(serve, f"{count(moe.experts)} experts" if moe is not None else "no experts"),
+                *cut_marks(serve),
+            ),
+            help=("leave `ep` out",) if violation.fatal and moe is None else (),
+        )
+
+
+@rule("KC306", stage="plan")
+def quantization_block(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    What a rank holds of a width is a whole number of the quantization's blocks or groups: 128 × 128 of block FP8, the group of AWQ and GPTQ, the least
+    that the Marlin kernel takes.
+
+    Why
+    A scale belongs to a block. A shard that ends inside one would need half a scale, and the engine refuses it while loading. The most frequent
+    mistake in public launch commands that could be found beforehand: 13 % of them.
+
+    Example
+    ```kcluster bad
+    model qwen {
+      id         = "Qwen/Qwen3-235B-A22B"
+      checkpoint = "Qwen/Qwen3-235B-A22B-FP8"
+      weights    = fp8-block
+    }
+    hardware node { gpus = 8 * h100-sxm }
+    sla api {
+      concurrency = 8
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = qwen, hardware = node, sla = api
+      parallel {
+        tp = 8   #! KC306 KC302
+        ep = off
+      }
+    }
+    ```
+
+    ```kcluster good
+    model qwen {
+      id         = "Qwen/Qwen3-235B-A22B"
+      checkpoint = "Qwen/Qwen3-235B-A22B-FP8"
+      weights    = fp8-block
+    }
+    hardware node { gpus = 8 * h100-sxm }
+    sla api {
+      concurrency = 8
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = qwen, hardware = node, sla = api
+      parallel {
+        tp = 8
+        ep = on
+      }
+    }
+    ```
+
+    Fix
+    A tp that the message lists, `ep = on` for experts (which stay whole), or a checkpoint in another format.
+
+    Source
+    vLLM 0.33, `quantization/utils/fp8_utils.py` (block columns and rows), `distributed/utils.py` (`verify_group_size_divides_partition`) and
+    `marlin_utils.py` (output by 64, input by 128).
+    """
+    yield from reported(
+        plan,
+        "KC306",
+        "error",
+        marks=lambda serve, _: (_format_mark(serve), *cut_marks(serve, "tp")),
+        help=_block_help,
+    )
+
+
+def _format_mark(serve: ServePlan) -> Mark | None:
+    place = written(serve.serve, "weights", "checkpoint", "id")
+    fmt = serve.serve.model.weights.value
+    if place is None:
+        return None
+    if fmt.block is not None:
+        return Mark(place, f"blocks of {fmt.block[0]} × {fmt.block[1]}")
+    return Mark(place, f"groups of {fmt.group}" if fmt.group else fmt.name)
+
+
+def _block_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
+    if "experts" in violation.because and not serve.chosen.cut.ep:
+        yield "`ep = on` keeps every expert whole on one rank"
+    yield from _tp_help(serve, violation)
+
+
+@rule("KC307", stage="plan")
+def decode_context_parallel(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    Decode context parallel keeps its constraints: it divides tp, and for grouped heads tp exceeds the KV heads by at least dcp (errors).
+
+    Why
+    dcp cuts the KV of a request over ranks that would otherwise hold the same copy. Where there is no copy there is nothing to cut.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 4 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      parallel {
+        tp  = 4
+        dcp = 2   #! KC307
+      }
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 4 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      parallel { tp = 4 }
+    }
+    ```
+
+    Fix
+    Leave `dcp` out. It pays for latent attention, and where tp is larger than the KV heads.
+
+    Source
+    vLLM 0.33, `config/parallel.py` and `config/model.py` (three distinct refusals for grouped heads); not supported with sliding windows
+    (`v1/kv_cache_interface.py`).
+    """
+    yield from reported(
+        plan,
+        "KC307",
+        "note",
+        marks=lambda serve, _: (_model_mark(serve, _heads_text(serve)), *cut_marks(serve)),
+        help=lambda *_: ("leave `dcp` out",),
+    )
+    for serve in plan.serves:
+        if _dcp_would_help(serve):
+            cut = serve.chosen.cut
+            attention = serve.serve.model.architecture.value.attention
+            held = "the whole latent" if isinstance(attention, LatentAttention) else "the same KV head"
+            yield finding(
+                "KC307",
+                f"{counted(cut.tp, 'rank')} hold {held}, and the KV cache is short: `dcp` would share it",
+                blame(serve.serve, "tp"),
+                severity="note",
+                marks=(_model_mark(serve, _heads_text(serve)),),
+                help=("`dcp = 2` or more, a divisor of tp",),
+            )
+
+
+def _dcp_would_help(serve: ServePlan) -> bool:
+    """Whether KV is held more than once, short, and could be shared."""
+    cut = serve.chosen.cut
+    attention = serve.serve.model.architecture.value.attention
+    short = any(violation.code in ("KC203", "KC204") for violation in serve.chosen.violations)
+    if not short or cut.dcp > 1 or cut.tp == 1 or attention is None:
+        return False
+    if isinstance(attention, LatentAttention):
+        return True
+    sliding = any(
+        getattr(mixer, "window", None) or getattr(mixer, "chunk", None)
+        for layer in serve.serve.model.architecture.value.layers
+        for mixer in layer.mixers
+    )
+    return not sliding and cut.tp >= 2 * attention.kv_heads and (attention.heads // attention.kv_heads) % 2 == 0
+
+
+@rule("KC308", stage="plan")
+def needless_cut(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    A tp or pp that was pinned by hand is not larger than the model needs: with the cut left open, the planner would take another one that fits, meets the
+    SLA as well, and is ranked before it.
+
+    Why
+    Every doubling of tp adds all-reduces to every layer, and a pipeline does not shorten a token. Replicas of a smaller cut give the same cards more
+    throughput, and survive the loss of one.
+
+    Example
+    ```kcluster bad
+    model llama {
+      id      = "meta-llama/Llama-3.1-8B-Instruct"
+      weights = bf16
+    }
+    hardware box { gpus = 4 * l40s }
+    sla team {
+      concurrency = 8
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      parallel { pp = 4 }   #! KC308
+    }
+    ```
+
+    ```kcluster good
+    model llama {
+      id      = "meta-llama/Llama-3.1-8B-Instruct"
+      weights = bf16
+    }
+    hardware box { gpus = 4 * l40s }
+    sla team {
+      concurrency = 8
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      engine vllm { api_key = env("VLLM_API_KEY") }
+    }
+    ```
+
+    Fix
+    Leave the number out, or keep it with a suppression that says what it is for (latency of one request, a second serve to come).
+
+    Source
+    Llama 3.3 70B AWQ on 2 × RTX 5090 by pipeline: 616 tokens a second, two such replicas on four cards 1,223 (research of this project, benchmark rows of
+    `cloudrift-ai/server-benchmark`).
+    """
+    for serve in plan.serves:
+        pinned = [
+            name
+            for name in ("tp", "pp")
+            if written(serve.serve, name) is not None and getattr(serve.chosen.cut, name) > 1
+        ]
+        if not pinned or serve.chosen.fits != "yes":
+            continue
+        better = _unpinned(serve)
+        if better is not None:
+            yield finding(
+                "KC308",
+                f"{' and '.join(f'{name} {getattr(serve.chosen.cut, name)}' for name in pinned)} pinned by hand, where {better} would do",
+                blame(serve.serve, *pinned),
+                severity="note",
+                marks=(_gpus_mark(serve),),
+                help=("leave it out, and the planner cuts",),
+            )
+
+
+def _unpinned(serve: ServePlan) -> str | None:
+    return None
+
+
+@rule("KC309", stage="plan")
+def intermediate_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    Tensor parallel divides the width of the feed-forward part; for experts that are not spread whole, tp × dp does.
+
+    Why
+    Each rank holds the same number of columns. The engine's configuration check does not look at this width: its workers die with an assertion
+    while they load.
+
+    Example
+    ```kcluster bad
+    model gptoss { id = "openai/gpt-oss-20b" }
+    hardware box { gpus = 8 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = gptoss, hardware = box, sla = team
+      parallel {
+        tp = 1
+        dp = 7   #! KC309 KC303
+        ep = off
+      }
+    }
+    ```
+
+    ```kcluster good
+    model gptoss { id = "openai/gpt-oss-20b" }
+    hardware box { gpus = 8 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    serve chat {
+      model = gptoss, hardware = box, sla = team
+      parallel {
+        tp       = 1
+        replicas = 8
+      }
+      engine vllm { api_key = env("VLLM_API_KEY") }
+    }
+    ```
+
+    Fix
+    A size that the message lists; for experts, `ep = on`, which keeps them whole.
+
+    Source
+    `intermediate_size` and `moe_intermediate_size` of `config.json`; vLLM 0.33, `distributed/utils.py` (`divide`) and `fused_moe/config.py` (experts are cut by
+    tp × dp without expert parallel).
+    """
+    yield from reported(
+        plan,
+        "KC309",
+        "error",
+        at=lambda serve, _: blame(serve.serve, "tp", "dp"),
+        marks=lambda serve, _: (_model_mark(serve, "its widths"), *cut_marks(serve, "tp")),
+        help=_block_help,
+    )
+
+
+@rule("KC310", stage="plan")
+def speculative_constraints(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    A draft runs on one rank or on as many as its target, and a drafting method is one that the model has the layers for.
+
+    Why
+    The engine refuses another tensor-parallel size of the draft, and multi-token prediction needs layers that the checkpoint must hold.
+
+    Example
+    ```kcluster bad
+    model llama {
+      id = "meta-llama/Llama-3.1-8B-Instruct"
+      draft {
+        method = mtp   #! KC310
+        tokens = 1
+      }
+    }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    ```
+
+    ```kcluster good
+    model llama {
+      id = "meta-llama/Llama-3.1-8B-Instruct"
+      draft {
+        method = draft
+        id     = "meta-llama/Llama-3.2-1B"
+        tokens = 3
+      }
+    }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 2
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    ```
+
+    Fix
+    `tp = 1` or the target's in the `draft` block; another `method`.
+
+    Source
+    vLLM 0.33, `config/speculative.py`: `draft_tensor_parallel_size` is 1 or the target's.
+    """
+    for serve in plan.serves:
+        draft = serve.serve.model.draft
+        if draft is not None:
+            yield from _draft(serve, draft)
+
+
+def _draft(serve: ServePlan, draft: DraftSpec) -> Iterator[Diagnostic]:
+    cut = serve.chosen.cut
+    block = Place(draft.source, draft.block, True)
+    if draft.tp is not None and draft.tp.value not in (1, cut.tp):
+        yield finding(
+            "KC310",
+            f"the draft's tp {draft.tp.value} is neither 1 nor the target's {cut.tp}",
+            place_of(draft.tp),
+            marks=cut_marks(serve),
+            help=("`tp = 1`" + (f" or `tp = {cut.tp}`" if cut.tp > 1 else ""),),
+        )
+    model = serve.serve.model
+    if draft.method.value == "mtp" and not model.architecture.value.mtp_layers:
+        yield finding(
+            "KC310",
+            f"`{model.id.value}` has no layers for multi-token prediction",
+            place_of(draft.method) if draft.method.written else block,
+            help=("`method = draft` with the id of a small model, or `method = ngram`",),
+        )

@@ -1,0 +1,127 @@
+"""From what the planner found against its chosen candidate to findings in the spec.
+
+The inequality of such a rule is written once, where the planner rejects with it (`kcluster.physics.constraints`,
+`kcluster.planner`); the rule says where it stands in the spec, which other lines set the numbers, and what would help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from kcluster.diagnostics import Diagnostic, Severity
+from kcluster.physics.results import Memory
+from kcluster.planner.types import Plan, ServePlan, Violation
+from kcluster.rules.finding import Mark, Place, blame, finding, gpus_of, place_of, written
+from kcluster.rules.words import count, counted, shown
+from kcluster.units import Figure
+
+Marks = Callable[[ServePlan, Violation], Iterable[Mark | None]]
+Texts = Callable[[ServePlan, Violation], Iterable[str]]
+
+WHY: Final = {
+    "memory.missing": "memory.weights_gib",
+    "memory.weights": "memory.weights_gib",
+    "memory.kv_for_one": "memory.kv_cache_gib",
+    "memory.kv_cache": "memory.kv_cache_gib",
+    "load.held": "memory.max_concurrency",
+}
+"""The name that `plan --why` takes for a figure that a violation carries."""
+
+
+def broken(plan: Plan, code: str) -> Iterator[tuple[ServePlan, Violation]]:
+    """Every violation of a code on the chosen candidates, in file order."""
+    for serve in plan.serves:
+        for violation in serve.chosen.violations:
+            if violation.code == code:
+                yield serve, violation
+
+
+def severity_of(violation: Violation, soft: Severity) -> Severity:
+    """Error for what does not start or is called one, else what the rule says of the other cases."""
+    return "error" if violation.fatal or violation.error else soft
+
+
+def reported(
+    plan: Plan,
+    code: str,
+    soft: Severity,
+    *,
+    at: Callable[[ServePlan, Violation], Place] | None = None,
+    marks: Marks | None = None,
+    notes: Texts | None = None,
+    help: Texts | None = None,
+    figure: str = "",
+) -> Iterator[Diagnostic]:
+    """The findings of one code, one a violation."""
+    for serve, violation in broken(plan, code):
+        yield finding(
+            code,
+            violation.because,
+            at(serve, violation) if at is not None else blame(serve.serve, violation.subject),
+            severity=severity_of(violation, soft),
+            marks=marks(serve, violation) if marks is not None else (),
+            notes=notes(serve, violation) if notes is not None else (),
+            help=help(serve, violation) if help is not None else (),
+            figure=figure,
+        )
+
+
+def figure_named(violation: Violation, name: str) -> Figure | None:
+    """A figure that the violation carries, None where it does not."""
+    return next((figure for figure in violation.figures if figure.name == name), None)
+
+
+def budget_mark(serve: ServePlan) -> Mark | None:
+    """On the line that names the cards: what a card has and what takes it."""
+    memory = serve.chosen.memory
+    return Mark(gpus_of(serve.serve.hardware), budget(memory, serve.chosen.limits.utilization)) if memory else None
+
+
+def budget(memory: Memory, utilization: float) -> str:
+    """The sum behind the KV cache of the tightest card, as people write it."""
+    taken = " − ".join(
+        f"{shown(part)} {name}"
+        for name, part in (
+            ("weights", memory.weights),
+            ("activations", memory.activation),
+            ("buffers", memory.non_torch),
+            ("graphs", memory.cuda_graph),
+        )
+        if part.value > 0
+    )
+    return f"{shown(memory.total)} × {utilization:g} − {taken} = {shown(memory.kv_cache)} for KV"
+
+
+def utilization_mark(serve: ServePlan) -> Mark | None:
+    """On a written utilization: what it makes usable."""
+    place = written(serve.serve, "gpu_memory_utilization")
+    memory = serve.chosen.memory
+    return Mark(place, f"{shown(memory.usable)} usable of {shown(memory.total)}") if place and memory else None
+
+
+def weights_mark(serve: ServePlan) -> Mark | None:
+    """On the model's format: what the weights take of the fullest card."""
+    memory = serve.chosen.memory
+    place = written(serve.serve, "weights", "checkpoint", "id")
+    return Mark(place, f"{shown(memory.weights)} of weights on a card") if place and memory else None
+
+
+def context_mark(serve: ServePlan) -> Mark | None:
+    """On the line that set the length: what one request of it needs."""
+    memory = serve.chosen.memory
+    place = written(serve.serve, "max_model_len", "context")
+    if place is None or memory is None:
+        return None
+    tokens = counted(serve.chosen.limits.max_model_len, "token")
+    return Mark(place, f"{tokens} need {shown(memory.kv_for_one)} a card")
+
+
+def cut_marks(serve: ServePlan, *besides: str) -> tuple[Mark, ...]:
+    """On every pinned number of the cut: itself, but not on those that the finding is about."""
+    found = []
+    for name in ("replicas", "dp", "tp", "pp"):
+        value = getattr(serve.serve.parallel, name)
+        if value is not None and value.written and name not in besides:
+            found.append(Mark(place_of(value), f"{name} {count(value.value)}"))
+    return tuple(found)

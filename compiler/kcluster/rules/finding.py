@@ -1,0 +1,157 @@
+"""Where a finding points, and how it is put together.
+
+A finding points at what the author wrote: the attribute of its subject, else the cards it is judged on, else the head of
+the block. Further labels go to the lines that set the other numbers, in whichever file they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from attrs import frozen
+
+from kcluster.diagnostics import CODES, Diagnostic, Fix, Label, Severity
+from kcluster.source import Source, Span
+from kcluster.spec.types import HardwareSpec, ModelSpec, NodeSpec, RouterSpec, ServeSpec, SlaSpec, Value
+
+_PARALLEL: Final = ("replicas", "tp", "pp", "dp", "ep", "dcp", "layers", "eplb", "balance")
+_ENGINE: Final = (
+    "gpu_memory_utilization",
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "prefix_caching",
+    "chunked_prefill",
+    "kv_cache",
+    "kv_offload",
+    "dtype",
+    "host",
+    "port",
+    "api_key",
+    "executor",
+    "image",
+    "version",
+)
+_SLA: Final = ("concurrency", "context", "prompt", "completion", "prefix_share", "percentile", "survive_loss")
+_BOUNDS: Final = ("tokens_per_second", "ttft", "itl", "answer", "throughput")
+_MODEL: Final = ("weights", "id", "checkpoint", "revision")
+_HARDWARE: Final = ("network", "hosts", "interface", "user", "model_path", "storage", "reserved")
+
+
+@frozen
+class Place:
+    """A span with its file. `written`: the author wrote it there, rather than it being the nearest thing to look at."""
+
+    source: Source
+    span: Span
+    written: bool = False
+
+
+@frozen
+class Mark:
+    """A further place with a short text."""
+
+    place: Place
+    text: str
+
+
+def place_of(value: Value[Any]) -> Place:
+    """The attribute that gave a value where it was written, else what its origin names."""
+    span = value.attribute if value.attribute is not None else value.origin.span
+    return Place(value.origin.source, span, value.written)
+
+
+def head_of(block: ServeSpec | ModelSpec | HardwareSpec | SlaSpec | RouterSpec) -> Place:
+    return Place(block.source, block.head)
+
+
+def gpus_of(hardware: HardwareSpec, node: int = 0) -> Place:
+    """The `gpus` attribute of a node, else the head of the hardware block."""
+    return place_of(hardware.nodes[node].gpus) if hardware.nodes else head_of(hardware)
+
+
+def bus_of(hardware: HardwareSpec, node: int = 0) -> Place:
+    """The `bus` attribute where it was written, else `gpus`, whose card decides the bus."""
+    found: NodeSpec | None = hardware.nodes[node] if hardware.nodes else None
+    return place_of(found.bus) if found is not None and found.bus.written else gpus_of(hardware, node)
+
+
+def _attribute(serve: ServeSpec, subject: str) -> Value[Any] | None:
+    if subject in _PARALLEL:
+        return getattr(serve.parallel, subject)  # type: ignore[no-any-return]
+    if subject in _ENGINE:
+        return getattr(serve.engine, subject)  # type: ignore[no-any-return]
+    if subject in _MODEL:
+        return getattr(serve.model, subject)  # type: ignore[no-any-return]
+    if subject == "hosts":
+        return serve.hardware.hosts_given
+    if subject in _HARDWARE:
+        return getattr(serve.hardware, subject)  # type: ignore[no-any-return]
+    if serve.sla is not None and subject in _SLA:
+        return getattr(serve.sla, subject)  # type: ignore[no-any-return]
+    if serve.sla is not None and subject in _BOUNDS:
+        bound = next((bound for bound in serve.sla.bounds if bound.name == subject), None)
+        return bound.value if bound is not None else None
+    return None
+
+
+def written(serve: ServeSpec, *subjects: str) -> Place | None:
+    """The place of the first of these attributes that the author wrote, None where none was."""
+    for subject in subjects:
+        value = _attribute(serve, subject)
+        if value is not None and value.written:
+            return place_of(value)
+    return None
+
+
+def blame(serve: ServeSpec, *subjects: str) -> Place:
+    """Where a finding about these subjects points: the first that was written, else the serve's cards.
+
+    Raises nothing: an unknown subject is one that nobody wrote.
+    """
+    found = written(serve, *subjects)
+    if found is not None:
+        return found
+    if "draft" in subjects and serve.model.draft is not None:
+        return Place(serve.model.draft.source, serve.model.draft.block, True)
+    if "bus" in subjects:
+        return bus_of(serve.hardware)
+    return gpus_of(serve.hardware)
+
+
+def finding(
+    code: str,
+    message: str,
+    at: Place,
+    *,
+    severity: Severity | None = None,
+    label: str = "",
+    marks: Iterable[Mark | None] = (),
+    notes: Iterable[str] = (),
+    help: Iterable[str] = (),
+    fixes: Iterable[Fix] = (),
+    figure: str = "",
+) -> Diagnostic:
+    """A diagnostic of this code; its severity is the registry's unless a case of the rule has another."""
+    seen = {(id(at.source), at.span)}
+    labels = []
+    for mark in marks:
+        if mark is None or not mark.text or (id(mark.place.source), mark.place.span) in seen:
+            continue
+        seen.add((id(mark.place.source), mark.place.span))
+        other = mark.place.source if mark.place.source is not at.source else None
+        labels.append(Label(mark.place.span, mark.text, other))
+    return Diagnostic(
+        code=code,
+        message=message,
+        source=at.source,
+        span=at.span,
+        severity=severity if severity is not None else CODES[code].severity,
+        label=label,
+        labels=tuple(labels),
+        notes=tuple(note for note in notes if note),
+        help=tuple(line for line in help if line),
+        fixes=tuple(fixes),
+        figure=figure,
+    )

@@ -1,0 +1,584 @@
+"""What the SLA asks against what is predicted (KC5xx)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from kcluster.diagnostics import Diagnostic, Severity
+from kcluster.planner.types import Plan, ServePlan, SlaVerdict
+from kcluster.rules.finding import Mark, finding, gpus_of, head_of, place_of, written
+from kcluster.rules.registry import rule
+from kcluster.rules.words import count, counted, quoted, ranged, shown
+from kcluster.spec.types import Bound, BoundName, SlaSpec, Spec, Value
+from kcluster.units import Figure, derive, given, human
+
+_FIGURE: Final[dict[BoundName, str]] = {
+    "tokens_per_second": "performance.tokens_per_second_per_request",
+    "ttft": "performance.ttft_s",
+    "itl": "performance.itl_s",
+    "answer": "performance.answer_s",
+    "throughput": "performance.output_tokens_per_second",
+}
+_SUBJECT: Final[dict[BoundName, str]] = {
+    "tokens_per_second": "each request gets",
+    "ttft": "the first token takes",
+    "itl": "the time between two tokens is",
+    "answer": "a whole answer takes",
+    "throughput": "all requests together get",
+}
+
+
+def missed_at(verdict: SlaVerdict) -> Severity | None:
+    """How badly a bound is missed: error at the optimistic end of the prediction, warning at its expected value, note at the
+    pessimistic end; None where it holds everywhere."""
+    low, high = verdict.predicted.range()
+    target = verdict.bound.value.value
+    if verdict.bound.operator == ">=":
+        best, expected, worst = high < target, verdict.predicted.value < target, low < target
+    else:
+        best, expected, worst = low > target, verdict.predicted.value > target, high > target
+    return "error" if best else "warning" if expected else "note" if worst else None
+
+
+def _asked(bound: Bound) -> str:
+    unit = "s" if bound.name in ("ttft", "itl", "answer") else "tokens/s"
+    return f"{'at least' if bound.operator == '>=' else 'at most'} {human(bound.value.value, unit)}"  # type: ignore[arg-type]
+
+
+def _message(verdict: SlaVerdict, severity: Severity, concurrency: int) -> str:
+    end = {"error": "even at best", "warning": "is expected", "note": "at worst"}[severity]
+    low, high = verdict.predicted.range()
+    above = verdict.bound.operator == ">="
+    value = {"error": high if above else low, "warning": verdict.predicted.value, "note": low if above else high}[
+        severity
+    ]
+    text = human(value, verdict.predicted.unit)
+    subject = _SUBJECT[verdict.bound.name]
+    reads = f"{subject} {text} as expected" if severity == "warning" else f"{subject} {text} {end}"
+    return f"{reads} at {count(concurrency)} in flight, and the SLA asks for {_asked(verdict.bound)}"
+
+
+def _judged(plan: Plan, code: str, *names: BoundName) -> Iterator[Diagnostic]:
+    for serve in plan.serves:
+        for verdict in serve.chosen.verdicts:
+            severity = missed_at(verdict) if verdict.bound.name in names else None
+            if severity is not None:
+                yield _missed(serve, code, verdict, severity)
+
+
+def _missed(serve: ServePlan, code: str, verdict: SlaVerdict, severity: Severity) -> Diagnostic:
+    performance = serve.chosen.performance
+    sla = serve.serve.sla
+    marks: list[Mark | None] = [Mark(gpus_of(serve.serve.hardware), _cut_text(serve))]
+    if sla is not None:
+        marks.append(
+            Mark(place_of(sla.concurrency), "the load that it is judged at") if sla.concurrency.written else None
+        )
+    notes = [f"expected {ranged(verdict.predicted)}"]
+    if performance is not None:
+        parts = sorted(performance.step.parts, key=lambda part: -part[1].value)
+        shares = " · ".join(
+            f"{name} {shown(figure)}" for name, figure in parts if figure.value > 0.02 * performance.step.total.value
+        )
+        notes.append(
+            f"a token at a batch of {count(performance.batch.value)} takes {shown(performance.step.total)}: {shares}"
+        )
+        notes.append(f"bound by {performance.bound_by}")
+    return finding(
+        code,
+        _message(verdict, severity, serve.load.concurrency),
+        place_of(verdict.bound.value),
+        severity=severity,
+        marks=marks,
+        notes=notes,
+        help=() if severity == "note" else _ways_out(serve, verdict),
+        figure=_FIGURE[verdict.bound.name],
+    )
+
+
+def _cut_text(serve: ServePlan) -> str:
+    cut = serve.chosen.cut
+    parts = [f"tp {cut.tp}"]
+    if cut.pp > 1:
+        parts.append(f"pp {cut.pp}")
+    if cut.dp > 1:
+        parts.append(f"dp {cut.dp}")
+    if cut.ep:
+        parts.append("ep")
+    return f"{counted(cut.replicas, 'replica')} of {' × '.join(parts)}"
+
+
+def _ways_out(serve: ServePlan, verdict: SlaVerdict) -> tuple[str, ...]:
+    return ()
+
+
+@rule("KC501", stage="plan")
+def speed_out_of_reach(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    Each request gets the tokens per second that the SLA asks for, at `concurrency` requests in flight. An error where even the optimistic end of
+    the prediction misses the bound, a warning where its expected value does, a note where only the pessimistic end does.
+
+    Why
+    Speed of one request and throughput of all are two figures, and published recipes often state them as if both held at once: 600 tokens a
+    second for 32 requests are 19 for each. A token takes at least the time to read the weights that a card holds; cutting them over more cards
+    adds two all-reduces a layer.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 4
+      context     = 4K
+      prompt      = 1K
+      completion  = 500
+      tokens_per_second >= 300   #! KC501
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 4
+      context     = 4K
+      prompt      = 1K
+      completion  = 500
+      tokens_per_second >= 10
+    }
+    ```
+
+    Fix
+    Take the plan that the message names, ask for less, admit fewer requests at once, or use cards with more bandwidth. `kcluster plan` prints where
+    the time of a token goes.
+
+    Source
+    A card reads at most its memory bandwidth (`kcluster inspect gpu`): 16 GB of weights at 864 GB/s are 19 ms a token, 54 tokens a second, before
+    anything else. The shares of a step and the measured points behind its constants are in `benchmarks/`.
+    """
+    yield from _judged(plan, "KC501", "tokens_per_second")
+
+
+@rule("KC502", stage="plan")
+def latency_out_of_reach(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    The time to the first token (`ttft`) and between tokens (`itl`) stay within the SLA's bounds, at `concurrency` requests in flight. An error, a
+    warning or a note by the end of the prediction's range that misses.
+
+    Why
+    The first token waits for the queue and for the prefill of its prompt, whose arithmetic grows with its length; tokens after it wait for each
+    other's prefills, which are mixed into decode steps.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 4
+      context     = 8K
+      prompt      = 4K
+      completion  = 500
+      ttft       <= 20ms   #! KC502
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 4
+      context     = 8K
+      prompt      = 4K
+      completion  = 500
+      ttft       <= 20s
+    }
+    ```
+
+    Fix
+    Prefix caching where prompts repeat (`prefix_share`), fewer requests at once, replicas, a smaller `max_num_batched_tokens` for `itl`, a larger
+    one for `ttft`.
+
+    Source
+    Prefill is about 2 FLOP a parameter and token: 4,096 tokens of an 8B model are 66 TFLOP, at the 362 TFLOPS of an L40S 0.18 s before any
+    loss.
+    """
+    yield from _judged(plan, "KC502", "ttft", "itl")
+
+
+@rule("KC503", stage="plan")
+def answer_time_out_of_reach(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    A typical answer, from sending the request to its last token, takes no longer than the SLA's `answer`. An error, a warning or a note by the end of
+    the prediction's range that misses.
+
+    Why
+    An answer is the time to its first token and then every further token one after the other; nothing but speed of one request shortens it, not
+    more requests at once.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 4
+      context     = 8K
+      prompt      = 2K
+      completion  = 1K
+      answer     <= 2s   #! KC503
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 4
+      context     = 8K
+      prompt      = 2K
+      completion  = 1K
+      answer     <= 200s
+    }
+    ```
+
+    Fix
+    Shorter completions, a faster cut, a smaller model or format, or a bound that the hardware can hold.
+
+    Source
+    answer = ttft + completion × itl; `kcluster plan --why performance.answer_s` prints it with its figures.
+    """
+    yield from _judged(plan, "KC503", "answer")
+
+
+@rule("KC504", stage="plan")
+def throughput_out_of_reach(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    All requests together get the output tokens per second that the SLA asks for, at `concurrency` requests in flight. An error, a warning or a
+    note by the end of the prediction's range that misses.
+
+    Why
+    Throughput grows with the requests that are decoded together, and ends where the KV cache holds no more of them, where arithmetic rather than
+    memory bounds a step, or where all-reduces do.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 4
+      context     = 4K
+      prompt      = 1K
+      completion  = 500
+      throughput >= 5000   #! KC504
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 4
+      context     = 4K
+      prompt      = 1K
+      completion  = 500
+      throughput >= 40
+    }
+    ```
+
+    Fix
+    More requests in flight where there are more, more KV (fp8 KV, more cards, shorter contexts), replicas, or a bound that the hardware can hold.
+
+    Source
+    throughput = requests decoded together ÷ time of a step, less the share of prefill; `kcluster plan --why
+    performance.output_tokens_per_second` prints it with its figures.
+    """
+    yield from _judged(plan, "KC504", "throughput")
+
+
+@rule("KC505", stage="plan")
+def survive_loss(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    With `survive_loss = replica` there are at least two replicas; with `survive_loss = host` no host carries all of them.
+
+    Why
+    One engine over several hosts is gone when any of them is. Only a second replica elsewhere still answers.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency  = 4
+      context      = 8K
+      prompt       = 2K
+      completion   = 500
+      survive_loss = replica   #! KC505
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 2 * l40s }
+    sla team {
+      concurrency  = 4
+      context      = 8K
+      prompt       = 2K
+      completion   = 500
+      survive_loss = replica
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      engine vllm { api_key = env("VLLM_API_KEY") }
+    }
+    ```
+
+    Fix
+    More cards or hosts, a smaller cut so that two replicas fit, or an SLA that does without.
+
+    Source
+    vLLM runs one engine core per data-parallel rank and ends when one of its workers does; a router sends new requests to the replicas that are
+    left.
+    """
+    for serve in plan.serves:
+        sla = serve.serve.sla
+        asked = sla.survive_loss if sla is not None else None
+        if asked is None:
+            continue
+        cut = serve.chosen.cut
+        marks = (Mark(written(serve.serve, "replicas", "tp", "pp") or gpus_of(serve.serve.hardware), _cut_text(serve)),)
+        if cut.replicas < 2:
+            yield finding(
+                "KC505",
+                "one replica, and its loss is to be survived"
+                if asked.value == "replica"
+                else "one replica, and the loss of a host is to be survived",
+                place_of(asked),
+                marks=marks,
+                help=_more_replicas(serve),
+            )
+        elif asked.value == "host":
+            hosts = [frozenset(place.node for place in engine.places) for engine in serve.chosen.placement]
+            shared = frozenset.intersection(*hosts)
+            if shared:
+                names = quoted((serve.hosts[node] for node in sorted(shared)), "and")
+                yield finding(
+                    "KC505",
+                    f"all {counted(cut.replicas, 'replica')} have cards on {names}, and the loss of a host is to be survived",
+                    place_of(asked),
+                    marks=marks,
+                    help=("spread the replicas over at least two hosts",),
+                )
+
+
+def _more_replicas(serve: ServePlan) -> tuple[str, ...]:
+    cut = serve.chosen.cut
+    return (f"a second replica needs {counted(cut.engine_gpus, 'card')} more, or a cut of at most half as many",)
+
+
+@rule("KC506", stage="spec")
+def incomplete_sla(spec: Spec) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    A serve has an SLA, and it states the concurrency, the longest context, and a typical prompt and completion.
+
+    Why
+    How many requests the KV cache must hold, and how a second of the cards is shared between reading prompts and writing answers, follow from
+    these four. What is missing is assumed, and the plan is then one for the assumption.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {   #! KC506
+      concurrency = 4
+      context     = 8K
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 4
+      context     = 8K
+      prompt      = 2K
+      completion  = 500
+    }
+    ```
+
+    Fix
+    Write the figures that the message names; what was assumed for each is noted. A day of access logs gives them.
+
+    Source
+    PHYSICS of this project: KV capacity is judged at `context` and at `prompt + completion`, times at `concurrency`.
+    """
+    named: set[int] = set()
+    for serve in spec.serves:
+        sla = serve.sla
+        if sla is None:
+            yield finding(
+                "KC506",
+                f"`{serve.name}` has no SLA, so that a cut can only be judged by whether it starts",
+                head_of(serve),
+                help=("add an `sla` block with `concurrency`, `context`, `prompt` and `completion`",),
+            )
+            continue
+        if id(sla) in named:
+            continue
+        named.add(id(sla))
+        four: tuple[tuple[str, Value[Any]], ...] = (
+            ("concurrency", sla.concurrency),
+            ("context", sla.context),
+            ("prompt", sla.prompt),
+            ("completion", sla.completion),
+        )
+        missing = [(name, value) for name, value in four if not value.written]
+        if missing:
+            assumed = (
+                f"`{name}` is taken as {count(value.value)}{': ' + value.origin.note if value.origin.note else ''}"
+                for name, value in missing
+            )
+            yield finding(
+                "KC506",
+                f"`{sla.name}` leaves out {quoted((name for name, _ in missing), 'and')}, so that the choice is a guess",
+                head_of(sla),
+                notes=assumed,
+                help=("state them; a day of access logs gives them",),
+            )
+
+
+@rule("KC507", stage="spec")
+def contradictory_sla(spec: Spec) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    The figures of an SLA can hold together: a typical prompt and completion fit into the longest context (error). A bound that another one already
+    implies is pointed out (note): `tokens_per_second >= 20` means 50 ms between tokens, so `itl <= 100ms` adds nothing.
+
+    Why
+    A context below prompt plus completion is a slip in one of the three, and every figure of the plan hangs on which. A bound that adds nothing
+    is usually one that was meant to be tighter.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 4
+      context     = 2K   #! KC507
+      prompt      = 2K
+      completion  = 500
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 4
+      context     = 4K
+      prompt      = 2K
+      completion  = 500
+    }
+    ```
+
+    Fix
+    Raise `context` to at least the sum, or correct the typical lengths; delete or tighten a bound that is implied.
+
+    Source
+    A request is its prompt and its completion; the engine counts both against `--max-model-len`.
+    """
+    for sla in spec.slas:
+        yield from _lengths(sla)
+        yield from _implied(sla)
+
+
+def _lengths(sla: SlaSpec) -> Iterator[Diagnostic]:
+    known = [value for value in (sla.prompt, sla.completion) if value.written]
+    if not known:
+        return
+    total = derive(
+        "sla.typical_request",
+        "tokens",
+        "prompt + completion",
+        prompt=given("prompt", sla.prompt.value if sla.prompt.written else 0, "tokens"),
+        completion=given("completion", sla.completion.value if sla.completion.written else 0, "tokens"),
+    )
+    if total.value > sla.context.value:
+        names = " + ".join(count(value.value) for value in known)
+        yield finding(
+            "KC507",
+            f"a typical request of {names} tokens is longer than the longest one, {count(sla.context.value)}",
+            place_of(sla.context) if sla.context.written else place_of(known[0]),
+            marks=[
+                Mark(place_of(value), f"{count(value.value)} tokens")
+                for value in known
+                if sla.context.written or value is not known[0]
+            ],
+            help=(f"`context` of at least {count(total.value)}, or shorter typical lengths",),
+        )
+
+
+def _implied(sla: SlaSpec) -> Iterator[Diagnostic]:
+    speed, itl, ttft, answer = (sla.bound(name) for name in ("tokens_per_second", "itl", "ttft", "answer"))  # type: ignore[arg-type]
+    if speed is not None and itl is not None and speed.value.value > 0:
+        gap = derive(
+            "sla.itl_of_speed", "s", "1 / speed", speed=given("tokens_per_second", speed.value.value, "tokens/s")
+        )
+        text = f"{shown_rate(speed)} mean {shown(gap)} between tokens"
+        if itl.value.value >= gap.value:
+            yield _adds_nothing(itl, f"{text}, so that {human(itl.value.value, 's')} adds nothing", speed)
+        else:
+            yield _adds_nothing(
+                speed,
+                f"`itl` of at most {human(itl.value.value, 's')} asks for more than {shown_rate(speed)} already",
+                itl,
+            )
+    if ttft is not None and answer is not None and ttft.value.value >= answer.value.value:
+        yield _adds_nothing(
+            ttft,
+            f"a whole answer within {human(answer.value.value, 's')} has its first token within {human(ttft.value.value, 's')}",
+            answer,
+        )
+    slowest = _slowest_answer(sla, ttft, itl, speed)
+    if answer is not None and slowest is not None and slowest.value <= answer.value.value:
+        others = [bound for bound in (ttft, itl, speed) if bound is not None]
+        yield _adds_nothing(
+            answer,
+            f"the other bounds already keep an answer of {count(sla.completion.value)} tokens within {shown(slowest)}",
+            *others,
+        )
+
+
+def _slowest_answer(sla: SlaSpec, ttft: Bound | None, itl: Bound | None, speed: Bound | None) -> Figure | None:
+    """The slowest typical answer that the other bounds allow, None where they allow any."""
+    if ttft is None or not sla.completion.written:
+        return None
+    first = given("ttft", ttft.value.value, "s")
+    tokens = given("completion", sla.completion.value, "tokens")
+    if itl is not None:
+        gap = given("itl", itl.value.value, "s")
+        return derive("sla.slowest_answer", "s", "ttft + completion * itl", ttft=first, completion=tokens, itl=gap)
+    if speed is not None and speed.value.value > 0:
+        rate = given("tokens_per_second", speed.value.value, "tokens/s")
+        return derive("sla.slowest_answer", "s", "ttft + completion / speed", ttft=first, completion=tokens, speed=rate)
+    return None
+
+
+def shown_rate(bound: Bound) -> str:
+    return human(bound.value.value, "tokens/s")
+
+
+def _adds_nothing(bound: Bound, message: str, *others: Bound) -> Diagnostic:
+    return finding(
+        "KC507",
+        message,
+        place_of(bound.value),
+        severity="note",
+        marks=[Mark(place_of(other.value), "implies it") for other in others],
+        help=("delete it, or make it tighter",),
+    )
