@@ -39,7 +39,9 @@ class Findings:
         help: tuple[str, ...] = (),
         fixes: tuple[Fix, ...] = (),
     ) -> None:
-        """Report one mistake."""
+        """Report one mistake; beyond the limit it is forgotten."""
+        if self.full:
+            return
         insort(self._places, span.start)
         severity = CODES[code].severity
         found = Diagnostic(code, message, self.source, span, severity, label, labels, notes, help, fixes)

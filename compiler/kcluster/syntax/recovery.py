@@ -1,17 +1,26 @@
-"""The grammar fed token by token, and what to do when it refuses one."""
+"""The grammar fed token by token, and what to do when it refuses one.
+
+A statement in which the grammar refuses a token is mended where the mistake is known (`repairs`) and fed again; else it is
+reported and dropped up to its end, with its body where it has one. Either way the next statement starts afresh, so each
+mistake is reported once.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kcluster.syntax.ast import Item
 from kcluster.syntax.findings import Findings
+from kcluster.syntax.limits import MAX_REPAIRS
 from kcluster.syntax.lowering import lower
+from kcluster.syntax.repairs import Situation, find_repair
 from kcluster.syntax.tables import parser
-from kcluster.syntax.tokens import CLOSERS, END, ERROR, NEWLINE, OPENERS, SPOILT, Token
+from kcluster.syntax.tokens import CLOSERS, END, ERROR, NAMES, NEWLINE, OPENERS, OPERATORS, SPOILT, Token, put_in
+from kcluster.syntax.wording import expected, found, place
 
 if TYPE_CHECKING:
+    from lark import Tree
     from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 _STATEMENT_ENDS: Final = frozenset((NEWLINE, "COMMA", "RBRACE", END))
@@ -28,30 +37,41 @@ class _Reader:
     def __init__(self, tokens: list[Token], findings: Findings) -> None:
         end = tokens[-1].end if tokens else 0
         self._coming = deque(tokens)
-        self._coming.append(Token(END, "", end, end))
+        self._end = Token(END, "", end, end)
+        self._coming.append(self._end)
         self._findings = findings
         self._statement: list[Token] = []
         self._depth = 0
+        self._blocks = 0
+        self._repairs = 0
         self._state: InteractiveParser = parser().parse_interactive("")
 
     def read(self) -> tuple[Item, ...]:
         from lark.exceptions import UnexpectedToken
 
         result = None
-        while self._coming and not self._findings.full:
+        while self._coming:
             token = self._coming.popleft()
             try:
-                result = self._state.feed_token(token)  # type: ignore[arg-type]
+                result = self._feed(token)
             except UnexpectedToken:
-                self._recover(token)
+                if self._findings.full:
+                    self._give_up(token)
+                else:
+                    self._recover(token)
             else:
                 self._note(token)
         return lower(result) if result is not None else ()
 
+    def _feed(self, token: Token) -> Tree[Any] | None:
+        return self._state.feed_token(token)  # type: ignore[arg-type, no-any-return]
+
     def _note(self, token: Token) -> None:
         """Keep track of where the statement at hand began."""
-        if self._depth == 0 and token.type in (*_STATEMENT_ENDS, "LBRACE"):
+        if self._depth == 0 and (token.type in _STATEMENT_ENDS or token.type == "LBRACE"):
+            self._blocks += (token.type == "LBRACE") - (token.type == "RBRACE")
             self._statement.clear()
+            self._repairs = 0
             return
         self._statement.append(token)
         if token.type in ("LPAREN", "LBRACKET"):
@@ -60,28 +80,73 @@ class _Reader:
             self._depth -= 1
 
     def _recover(self, token: Token) -> None:
-        if token.type != SPOILT:
-            self._findings.add("KC001", f"unexpected `{token.text}`", token.span)
-        self._skip_statement(token)
+        silent = self._findings.within((self._statement or [token])[0].start, token.end)
+        if token.type != SPOILT and self._repairs < MAX_REPAIRS and self._repair(token, silent):
+            return
+        if token.type != SPOILT and not silent:
+            message = f"expected {expected(self._statement, self._blocks > 0)}, found {found(token)}"
+            self._findings.add("KC001", message, place(token), label="not expected here")
+        if not self._keep_body(token):
+            self._skip_statement(token)
+
+    def _repair(self, token: Token, silent: bool) -> bool:
+        ahead = [self._coming[i] for i in range(min(6, len(self._coming)))]
+        repair = find_repair(Situation(list(self._statement), token, ahead, self._blocks > 0))
+        if repair is None:
+            return False
+        if not silent:
+            self._findings.add(
+                "KC001", repair.message, repair.span, label=repair.label, help=repair.help, fixes=repair.fixes
+            )
+        repairs = self._repairs + 1
+        self._rewind()
+        self._repairs = repairs
+        for _ in range(repair.swallowed):
+            self._coming.popleft()
+        self._coming.extendleft(reversed(repair.tokens))
+        return True
+
+    def _keep_body(self, token: Token) -> bool:
+        """Where a block's head is spoilt, drop what spoils it and go on with its body."""
+        names = list(self._statement)
+        if not names or names[0].type != "WORD" or any(name.type not in NAMES for name in names):
+            return False
+        ahead = token
+        skipped = 0
+        while ahead.type not in (*_STATEMENT_ENDS, *OPENERS, *OPERATORS) and skipped < len(self._coming):
+            ahead = self._coming[skipped]
+            skipped += 1
+        if ahead.type != "LBRACE" or skipped == 0:
+            return False
+        for _ in range(skipped - 1):
+            self._coming.popleft()
+        self._rewind()
+        self._coming.extendleft(reversed(names))
+        return True
 
     def _skip_statement(self, token: Token) -> None:
         """Drop the statement at hand up to its end, body included, and put ERROR in its place."""
         self._coming.appendleft(token)
         depth = self._depth
-        skipped = 0
+        first = True
         while self._coming:
             ahead = self._coming[0].type
-            if ahead == END or (depth == 0 and ahead in _STATEMENT_ENDS):
+            if ahead == END or (depth == 0 and ahead in _STATEMENT_ENDS and not (first and not self._statement)):
                 break
             depth += (ahead in OPENERS) - (ahead in CLOSERS)
             self._coming.popleft()
-            skipped += 1
+            first = False
             if ahead == "RBRACE" and depth == 0:
                 break
-        if not skipped and not self._statement:
-            self._coming.popleft()
         self._rewind()
-        self._state.feed_token(Token(ERROR, "", token.start, token.start))  # type: ignore[arg-type]
+        self._feed(Token(ERROR, "", token.start, token.start))
+
+    def _give_up(self, token: Token) -> None:
+        """Enough was reported: close what is open and drop the rest."""
+        self._rewind()
+        self._coming.clear()
+        self._coming.extend(put_in("RBRACE", token.start) for _ in range(self._blocks))
+        self._coming.append(self._end)
 
     def _rewind(self) -> None:
         """Take the parser back to where the statement at hand began. The one place that reaches into lark's stacks."""
@@ -95,3 +160,4 @@ class _Reader:
                 state.value_stack.pop()
         self._statement.clear()
         self._depth = 0
+        self._repairs = 0
