@@ -19,7 +19,8 @@ class Violation:
     inequality is written once.
 
     `subject`: the attribute that it is about (`tp`, `pp`, `max_model_len`, …), so that a rule can point at it where it was
-    written. `because`: a short clause with the figures. `fatal`: the engine would not start (or not run) so.
+    written. `because`: a short clause with the figures. `fatal`: the engine would not start (or not run) so. `error`: it would
+    start, and the rule still calls it an error (tensor parallel across nodes without RDMA); the planner does not choose it.
     """
 
     code: str
@@ -27,6 +28,7 @@ class Violation:
     because: str
     fatal: bool
     figures: tuple[Figure, ...] = ()
+    error: bool = False
 
 
 @frozen

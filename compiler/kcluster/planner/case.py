@@ -1,0 +1,242 @@
+"""One serve as the planner sees it: numbers only, with what the author pinned apart from what is open."""
+
+from __future__ import annotations
+
+import json
+from typing import Final, Literal, TypeVar
+
+from attrs import frozen
+
+from kcluster.catalog.constants import memory_constants, time_constants
+from kcluster.physics.architecture import Architecture
+from kcluster.physics.cut import EngineVersion, KvFormat, Load
+from kcluster.physics.formats import WeightFormat
+from kcluster.physics.hardware import Cluster
+from kcluster.physics.memory import MemoryConstants
+from kcluster.physics.time_constants import TimeConstants
+from kcluster.spec.types import ArgumentValue, Bound, DraftSpec, EngineSpec, ServeSpec, SlaSpec, Value
+
+DEFAULT_LOAD: Final = Load(concurrency=8, context=8192, prompt=2048, completion=512)
+"""What a serve without an SLA is judged at: a handful of users in a chat. KC506 says that it is a guess."""
+
+T = TypeVar("T")
+
+_SUFFIXES: Final = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+
+
+@frozen
+class Pins:
+    """What the author fixed; None is open. Raw flags count where the attribute of the same meaning is not written."""
+
+    replicas: int | None = None
+    tp: int | None = None
+    pp: int | None = None
+    dp: int | None = None
+    ep: bool | None = None
+    dcp: int | None = None
+    layers: tuple[int, ...] | None = None
+    eplb: bool = False
+    redundant_experts: int = 0
+    kv_format: KvFormat | None = None
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    utilization: float | None = None
+    prefix_caching: bool = True
+    chunked_prefill: bool = True
+    eager: bool = False
+    kv_cache_memory_bytes: int | None = None
+    block_size: int | None = None
+    language_model_only: bool = False
+    executor: Literal["mp", "ray"] | None = None
+
+
+@frozen(eq=False)
+class Case:
+    """Everything that a candidate is judged by. Equal cases give equal plans.
+
+    `dtype`: the KV format that the engine takes by itself, the model's own 16 bits. `draft_bytes`: bytes of a drafter's
+    weights before tensor parallel divides them, 0 without one. `survive`: what the SLA wants to lose without an outage.
+    """
+
+    architecture: Architecture
+    weights: WeightFormat
+    cluster: Cluster
+    load: Load
+    engine: EngineVersion
+    pins: Pins
+    bounds: tuple[Bound, ...]
+    survive: Literal["replica", "host"] | None
+    dtype: KvFormat
+    default_utilization: float
+    exact_weight_bytes: int | None
+    draft_bytes: float
+    speculative_tokens: int
+    speculative_acceptance: float
+    memory_constants: MemoryConstants
+    time_constants: TimeConstants
+    neighbours: float = 0.0
+    """The share of a card that other serves of the spec take of it."""
+
+
+def case_of(serve: ServeSpec, neighbours: float = 0.0) -> Case:
+    """The case of a serve. Values that cannot be (a prompt of no tokens) are taken as the least that can; the rules report
+    them from the spec."""
+    architecture = serve.model.architecture.value
+    draft = serve.model.draft
+    engine = engine_of(serve)
+    return Case(
+        architecture=architecture,
+        weights=serve.model.weights.value,
+        cluster=serve.cluster,
+        load=load_of(serve.sla),
+        engine=engine,
+        pins=pins_of(serve),
+        bounds=serve.sla.bounds if serve.sla else (),
+        survive=serve.sla.survive_loss.value if serve.sla and serve.sla.survive_loss else None,
+        dtype=_own_format(architecture.dtype, serve.engine),
+        default_utilization=default_utilization(engine),
+        exact_weight_bytes=serve.model.exact_weight_bytes.value if serve.model.exact_weight_bytes else None,
+        draft_bytes=_draft_bytes(draft),
+        speculative_tokens=max(0, draft.tokens.value) if draft else 0,
+        speculative_acceptance=min(1.0, max(0.0, draft.acceptance.value)) if draft else 0.0,
+        memory_constants=memory_constants(),
+        time_constants=time_constants(),
+        neighbours=neighbours,
+    )
+
+
+def engine_of(serve: ServeSpec) -> EngineVersion:
+    """The engine and version that a serve asks for."""
+    return EngineVersion(serve.engine.name.value, serve.engine.version.value)
+
+
+def load_of(sla: SlaSpec | None) -> Load:
+    """The load that an SLA describes, or the default one."""
+    if sla is None:
+        return DEFAULT_LOAD
+    return Load(
+        concurrency=max(1, sla.concurrency.value),
+        context=max(1, sla.context.value),
+        prompt=max(1, sla.prompt.value),
+        completion=max(1, sla.completion.value),
+        prefix_share=min(1.0, max(0.0, sla.prefix_share.value)),
+    )
+
+
+def default_utilization(engine: EngineVersion) -> float:
+    """The share of a card that the engine takes when nobody says: its own default by version (vLLM: 0.9, since 0.2x 0.92);
+    where its table has none, 0.9."""
+    from kcluster.catalog.engines import flag_table
+
+    table = flag_table(engine.name, engine.version)
+    flag = table.find("--gpu-memory-utilization") if table else None
+    try:
+        return float(flag.default) if flag and flag.default else 0.9
+    except ValueError:
+        return 0.9
+
+
+def pins_of(serve: ServeSpec) -> Pins:
+    """What `parallel`, `engine` and its raw flags fix."""
+    parallel, engine = serve.parallel, serve.engine
+    arguments = {name.value: value.value for name, value in engine.args}
+    layers = _value(parallel.layers)
+    return Pins(
+        replicas=_value(parallel.replicas),
+        tp=_value(parallel.tp),
+        pp=_value(parallel.pp) if parallel.pp or not layers else len(layers),
+        dp=_value(parallel.dp),
+        ep=_value(parallel.ep),
+        dcp=_value(parallel.dcp),
+        layers=layers,
+        eplb=parallel.eplb.value if parallel.eplb else False,
+        redundant_experts=_redundant_experts(arguments),
+        kv_format=_kv_format(engine, arguments),
+        max_model_len=_number(engine.max_model_len, arguments, "--max-model-len"),
+        max_num_seqs=_number(engine.max_num_seqs, arguments, "--max-num-seqs"),
+        max_num_batched_tokens=_number(engine.max_num_batched_tokens, arguments, "--max-num-batched-tokens"),
+        utilization=_share(engine.gpu_memory_utilization, arguments.get("--gpu-memory-utilization")),
+        prefix_caching=engine.prefix_caching.value if engine.prefix_caching else True,
+        chunked_prefill=engine.chunked_prefill.value if engine.chunked_prefill else True,
+        eager=arguments.get("--enforce-eager") is True,
+        kv_cache_memory_bytes=_count(arguments.get("--kv-cache-memory-bytes")),
+        block_size=_count(arguments.get("--block-size")),
+        language_model_only=arguments.get("--language-model-only") is True,
+        executor=_value(engine.executor),
+    )
+
+
+def _value(value: Value[T] | None) -> T | None:
+    return value.value if value is not None else None
+
+
+def _number(attribute: Value[int] | None, arguments: dict[str, ArgumentValue], flag: str) -> int | None:
+    """An attribute's count, else the raw flag's."""
+    return attribute.value if attribute is not None else _count(arguments.get(flag))
+
+
+def _count(value: ArgumentValue | None) -> int | None:
+    """A count as flags write it (`8192`, `8k`, `8K`); None for anything else."""
+    if isinstance(value, bool | tuple) or value is None:
+        return None
+    if isinstance(value, int | float):
+        return int(value) if value == value and abs(value) < 2**63 else None
+    text = value.strip()
+    factor = _SUFFIXES.get(text[-1:], 0)
+    try:
+        return int(float(text[:-1]) * factor) if factor else int(text)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _share(attribute: Value[float] | None, raw: ArgumentValue | None) -> float | None:
+    if attribute is not None:
+        return attribute.value
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        return float(raw)
+    return None
+
+
+def _redundant_experts(arguments: dict[str, ArgumentValue]) -> int:
+    """`num_redundant_experts` of the raw EPLB configuration, 0 without."""
+    dotted = _count(arguments.get("--eplb-config.num_redundant_experts"))
+    if dotted is not None:
+        return max(0, dotted)
+    whole = arguments.get("--eplb-config")
+    if not isinstance(whole, str):
+        return 0
+    try:
+        read = json.loads(whole)
+    except ValueError:
+        return 0
+    return max(0, _count(read.get("num_redundant_experts")) or 0) if isinstance(read, dict) else 0
+
+
+def _kv_format(engine: EngineSpec, arguments: dict[str, ArgumentValue]) -> KvFormat | None:
+    written = engine.kv_cache.value if engine.kv_cache else None
+    if written is not None:
+        return None if written == "auto" else written
+    raw = arguments.get("--kv-cache-dtype")
+    if not isinstance(raw, str):
+        return None
+    names: dict[str, KvFormat] = {"bfloat16": "bf16", "float16": "fp16", "nvfp4": "nvfp4"}
+    return "fp8" if raw.startswith("fp8") else names.get(raw)
+
+
+def _own_format(dtype: str, engine: EngineSpec) -> KvFormat:
+    """The 16-bit format of the model on this engine: `dtype` where it is written, else the checkpoint's (32-bit checkpoints
+    run in fp16, as engines cast them)."""
+    written = engine.dtype.value if engine.dtype else "auto"
+    name = dtype if written == "auto" else written
+    return "bf16" if name in ("bfloat16", "bf16") else "fp16"
+
+
+def _draft_bytes(draft: DraftSpec | None) -> float:
+    """Bytes of a drafter's own weights; multi-token-prediction layers belong to the model's."""
+    from kcluster.physics.weights import weight_bytes
+
+    if draft is None or draft.architecture is None or draft.method.value in ("mtp", "ngram"):
+        return 0.0
+    weights = draft.weights.value if draft.weights else WeightFormat("bf16", 2.0, quantized=False)
+    return weight_bytes(draft.architecture, weights).value

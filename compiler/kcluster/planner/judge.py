@@ -1,0 +1,295 @@
+"""Judging one candidate: constraints, limits, memory, links, time, and the SLA's bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from attrs import evolve, frozen
+
+from kcluster.physics.communication import communication
+from kcluster.physics.constraints import violations as broken_constraints
+from kcluster.physics.cut import Cut, KvFormat, Limits
+from kcluster.physics.hardware import Card, EnginePlacement
+from kcluster.physics.memory import held_requests, memory
+from kcluster.physics.performance import performance
+from kcluster.physics.results import Communication, Memory, Performance, Verdict
+from kcluster.planner.case import Case
+from kcluster.planner.fit import card_violations, memory_violations
+from kcluster.planner.limits import first_limits, settled_limits
+from kcluster.planner.links import link_violations, survival
+from kcluster.planner.placement import Placed, Topology, smallest_card, stage_cards
+from kcluster.planner.types import Candidate, SlaVerdict, Violation
+from kcluster.spec.types import Bound, BoundName
+from kcluster.units import Figure, Unit, human
+
+AXES: Final = frozenset({"tp", "pp", "dp", "ep", "dcp", "eplb", "layers"})
+"""The numbers of a cut; other subjects (lengths, formats) are the same for every cut."""
+
+
+@frozen
+class Fit:
+    """One engine on its cards: what the constraints say, the limits that follow, and the memory.
+
+    `memory` is None where the cut makes it meaningless. `held_longest` and `held_typical`: requests of the SLA's longest and
+    typical length that one engine core's KV cache holds.
+    """
+
+    limits: Limits
+    constraints: tuple[Violation, ...]
+    memory: Memory | None
+    held_longest: Figure | None
+    held_typical: Figure | None
+
+    @property
+    def room(self) -> float:
+        """Sorts engines by how tight their memory is: the tightest lowest."""
+        return self.held_longest.value if self.held_longest else -1.0
+
+
+class Judge:
+    """Judges the candidates of one case, each distinct question to physics once.
+
+    `measured` counts the evaluations of time, the dearest ones.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.topology = Topology(case.cluster)
+        self.measured = 0
+        self._fits: dict[tuple[Cut, KvFormat, int, tuple[str, ...]], Fit] = {}
+        self._candidates: dict[tuple[Cut, KvFormat], Candidate] = {}
+        self._smallest = smallest_card(case.cluster) if case.cluster.gpus else None
+
+    def capacity(self, cut: Cut) -> int:
+        """How many engines of this shape the cluster holds."""
+        return len(self._placed(cut).engines)
+
+    def replica_steps(self, cut: Cut) -> tuple[int, ...]:
+        """The numbers of replicas worth judging: as many as the cards hold, and on unequal cards those of the stronger ones
+        alone. None where the shape finds no place, but one where the author pinned it or there is no card at all."""
+        placed = self._placed(cut)
+        if placed.engines:
+            return self.topology.steps(placed)
+        pins = self.case.pins
+        pinned = (pins.tp, pins.pp, pins.dp) != (None, None, None)
+        return (1,) if pinned or self._smallest is None else ()
+
+    def candidate(self, cut: Cut, kv_format: KvFormat) -> Candidate:
+        """One candidate with everything that speaks against it. Raises for nothing that a spec can hold."""
+        key = (cut, kv_format)
+        found = self._candidates.get(key)
+        if found is None:
+            found = self._candidates[key] = self._judge(cut, kv_format)
+        return found
+
+    def barred(self, cut: Cut, kv_format: KvFormat) -> Candidate | None:
+        """The candidate as the constraints of its axes reject it, without memory or time; None where they do not. Cheap."""
+        if self._smallest is None:
+            return None
+        fit = self._fit(cut, kv_format, (self._smallest,), memory_too=False)
+        if not any(found.fatal and found.subject in AXES for found in fit.constraints):
+            return None
+        idle = max(0, self.case.cluster.gpus - cut.gpus)
+        return Candidate(cut, fit.limits, (), None, None, None, fit.constraints, (), idle)
+
+    def fit(self, cut: Cut, kv_format: KvFormat, limits: Limits | None = None) -> Fit:
+        """The memory of one engine of this cut on the tightest cards that it would get; `limits` replace the rule's."""
+        placed = self._placed(cut)
+        fits = [
+            self._fit(cut, kv_format, stage_cards(self.case.cluster, placed.engines[index]), limits=limits)
+            for index in placed.kinds
+            if index < cut.replicas
+        ]
+        if not fits:
+            assert self._smallest is not None
+            fits = [self._fit(cut, kv_format, (self._smallest,), limits=limits)]
+        return min(fits, key=lambda fit: fit.room)
+
+    def _placed(self, cut: Cut) -> Placed:
+        return self.topology.place(cut.tp, cut.pp, cut.dp)
+
+    def _fit(
+        self,
+        cut: Cut,
+        kv_format: KvFormat,
+        cards: tuple[Card, ...],
+        *,
+        limits: Limits | None = None,
+        memory_too: bool = True,
+    ) -> Fit:
+        smallest = min(cards, key=lambda card: card.memory.value)
+        first = limits or first_limits(self.case, cut, kv_format, smallest)
+        constraints = self._constraints(cut, first, cards)
+        if not memory_too:
+            return Fit(first, constraints, None, None, None)
+        single = evolve(cut, replicas=1)
+        key = (single, kv_format, first.max_num_seqs, tuple(card.id for card in cards))
+        found = self._fits.get(key) if limits is None else None
+        if found is None:
+            found = self._memory_fit(single, cards, first, settle=limits is None, constraints=constraints)
+            if limits is None:
+                self._fits[key] = found
+        return found
+
+    def _constraints(self, cut: Cut, limits: Limits, cards: tuple[Card, ...]) -> tuple[Violation, ...]:
+        layers = len(self.case.architecture.layers)
+        if cut.pp > layers:
+            text = f"{cut.pp:,} pipeline stages for {layers} layers"
+            return (Violation("KC304", "pp", text, True),)
+        case = self.case
+        broken = broken_constraints(case.architecture, case.weights, cut, limits, case.engine, cards)
+        return tuple(
+            Violation(found.code, found.subject, found.because, found.fatal, found.figures) for found in broken
+        )
+
+    def _memory_fit(
+        self, cut: Cut, cards: tuple[Card, ...], limits: Limits, *, settle: bool, constraints: tuple[Violation, ...]
+    ) -> Fit:
+        if cut.pp > len(self.case.architecture.layers) or not _meaningful(cut, constraints):
+            return Fit(limits, constraints, None, None, None)
+        budget = self._memory(cut, cards, limits)
+        longest, typical = self._held(budget, cut, limits)
+        if settle and typical.value < limits.max_num_seqs and budget.weights_fit != "no":
+            settled = settled_limits(self.case, limits, typical.value)
+            if settled != limits:
+                limits = settled
+                budget = self._memory(cut, cards, limits)
+                longest, typical = self._held(budget, cut, limits)
+        return Fit(limits, constraints, budget, longest, typical)
+
+    def _memory(self, cut: Cut, cards: tuple[Card, ...], limits: Limits) -> Memory:
+        case = self.case
+        return memory(
+            case.architecture,
+            case.weights,
+            cut,
+            limits,
+            cards,
+            case.engine,
+            case.memory_constants,
+            exact_weight_bytes=case.exact_weight_bytes,
+            reserved=case.cluster.reserved,
+            draft_bytes=case.draft_bytes / cut.tp,
+        )
+
+    def _held(self, budget: Memory, cut: Cut, limits: Limits) -> tuple[Figure, Figure]:
+        case = self.case
+        longest = max(1, min(case.load.context, limits.max_model_len))
+        typical = max(1, min(case.load.prompt + case.load.completion, longest))
+        return (
+            held_requests(budget, case.architecture, cut, limits, case.engine, longest),
+            held_requests(budget, case.architecture, cut, limits, case.engine, typical),
+        )
+
+    def _judge(self, cut: Cut, kv_format: KvFormat) -> Candidate:
+        case = self.case
+        placed = self._placed(cut)
+        engines = placed.engines[: cut.replicas]
+        idle = max(0, case.cluster.gpus - cut.engine_gpus * len(engines))
+        if self._smallest is None:
+            limits = Limits(case.load.context, 1, case.load.context, kv_format, case.default_utilization)
+            return Candidate(cut, limits, (), None, None, None, _too_many(cut, 0), (), 0)
+        fit = self.fit(cut, kv_format)
+        found = [*fit.constraints, *card_violations(case, cut, len(engines), placed.even)]
+        if fit.memory is not None:
+            found += memory_violations(case, cut, fit.limits, fit.memory, fit.held_longest, fit.held_typical)
+        timed: Performance | None = None
+        talk: Communication | None = None
+        if fit.memory is not None and fit.memory.weights_fit != "no" and len(engines) == cut.replicas:
+            talk, timed = self._times(cut, fit, engines, placed.kinds)
+            found += link_violations(case, cut, engines[0], talk, timed)
+        found += survival(case, cut, engines)
+        verdicts = tuple(_verdict(bound, timed) for bound in case.bounds) if timed is not None else ()
+        return Candidate(cut, fit.limits, engines, fit.memory, talk, timed, tuple(found), verdicts, idle)
+
+    def _times(
+        self, cut: Cut, fit: Fit, engines: tuple[EnginePlacement, ...], kinds: tuple[int, ...]
+    ) -> tuple[Communication, Performance]:
+        """Times of the slowest replica: the router sends every one of them the same share."""
+        case = self.case
+        assert fit.memory is not None
+        timed = []
+        for index in kinds:
+            if index >= cut.replicas:
+                continue
+            self.measured += 1
+            figures = performance(
+                case.architecture,
+                case.weights,
+                cut,
+                fit.limits,
+                engines[index],
+                case.cluster,
+                case.load,
+                fit.memory,
+                case.engine,
+                case.time_constants,
+            )
+            timed.append((figures, index))
+        slowest, index = max(timed, key=lambda pair: pair[0].itl.value)
+        talk = communication(
+            case.architecture,
+            cut,
+            engines[index],
+            case.cluster,
+            slowest.batch.value,
+            case.load,
+            fit.limits,
+            case.engine,
+            case.time_constants,
+            step=slowest.step,
+        )
+        return talk, slowest
+
+
+def _meaningful(cut: Cut, constraints: Iterable[Violation]) -> bool:
+    """Whether memory can be computed at all: a partition by hand must name every stage and layer."""
+    return not any(violation.subject == "layers" and violation.fatal for violation in constraints)
+
+
+def _too_many(cut: Cut, cards: int) -> tuple[Violation, ...]:
+    return (Violation("KC303", "gpus", f"{cut.gpus:,} cards are needed and there are {cards}", True),)
+
+
+def _verdict(bound: Bound, timed: Performance) -> SlaVerdict:
+    predicted = predicted_for(bound, timed)
+    return SlaVerdict(bound, predicted, _met(bound, predicted))
+
+
+def predicted_for(bound: Bound, timed: Performance) -> Figure:
+    """The predicted figure that a bound is about."""
+    figures: dict[BoundName, Figure] = {
+        "tokens_per_second": timed.tokens_per_second,
+        "ttft": timed.ttft,
+        "itl": timed.itl,
+        "answer": timed.answer,
+        "throughput": timed.throughput,
+    }
+    return figures[bound.name]
+
+
+def _met(bound: Bound, predicted: Figure) -> Verdict:
+    """Yes or no where the whole range is on one side of the target, else uncertain."""
+    low, high = predicted.range()
+    target = bound.value.value
+    if bound.operator == "<=":
+        return "yes" if high <= target else "no" if low > target else "uncertain"
+    return "yes" if low >= target else "no" if high < target else "uncertain"
+
+
+def expected_met(verdict: SlaVerdict) -> bool:
+    """Whether a bound is met at the expected value."""
+    target, value = verdict.bound.value.value, verdict.predicted.value
+    return value <= target if verdict.bound.operator == "<=" else value >= target
+
+
+def asked_value(bound: Bound) -> str:
+    """A bound's side and target: `≤ 3.0 s`."""
+    unit: Unit = "s" if bound.name in ("ttft", "itl", "answer") else "tokens/s"
+    return f"{'≤' if bound.operator == '<=' else '≥'} {human(bound.value.value, unit)}"
+
+
+def asked(bound: Bound) -> str:
+    """A bound as people read it: `ttft ≤ 3.0 s`."""
+    return f"{bound.name} {asked_value(bound)}"

@@ -1,0 +1,307 @@
+"""What would mend a plan: values, found by judging other candidates with the same judge. No text; rules put it in words.
+
+Each takes the plan of a serve and gives None (or nothing) where it has no remedy of its kind. They search again, so a rule
+calls one only for a finding that it reports.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from attrs import evolve, frozen
+
+from kcluster.physics.cut import Cut
+from kcluster.physics.formats import WeightFormat
+from kcluster.physics.hardware import Cluster, Node
+from kcluster.physics.weights import stage_layers
+from kcluster.planner.case import Case, case_of
+from kcluster.planner.fit import held_everywhere
+from kcluster.planner.judge import Fit, Judge
+from kcluster.planner.limits import SEQUENCE_STEP
+from kcluster.planner.ranking import does, is_lossy, is_warned, order
+from kcluster.planner.search import fewest, holds, search
+from kcluster.planner.types import Candidate, ServePlan
+from kcluster.units import Figure
+
+LONGEST: Final = 2**24
+"""Tokens beyond which no context is looked for."""
+MOST_SCALE: Final = 32
+"""Least hardware is looked for up to this many times the nodes that there are."""
+MOST_CARDS: Final = 8
+"""Cards that a node is thought to hold at most."""
+
+
+@frozen
+class Hardware:
+    """An amount of hardware of the kind that the spec has, and the plan on it."""
+
+    nodes: int
+    gpus_per_node: int
+    candidate: Candidate
+
+    @property
+    def gpus(self) -> int:
+        return self.nodes * self.gpus_per_node
+
+
+@frozen
+class Partition:
+    """Layers by stage, and the candidate with them."""
+
+    layers: tuple[int, ...]
+    candidate: Candidate
+
+
+def longest_length(serve: ServePlan) -> int | None:
+    """The longest max_model_len (tokens, at most the model's positions) of which the chosen cut's KV cache holds one request;
+    None where the weights leave no room."""
+    judge = Judge(case_of(serve.serve))
+    return _longest_length(judge, serve.chosen)
+
+
+def _longest_length(judge: Judge, chosen: Candidate) -> int | None:
+    most = judge.case.architecture.max_positions or LONGEST
+    cut, limits = chosen.cut, chosen.limits
+
+    def starts(length: int) -> bool:
+        memory = judge.fit(cut, limits.kv_format, evolve(limits, max_model_len=length)).memory
+        return memory is not None and memory.kv_cache.value > 0 and memory.max_concurrency.value >= 1
+
+    if chosen.memory is None or not starts(1):
+        return None
+    low, high = 1, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if starts(middle):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def sequences_that_fit(serve: ServePlan, tokens: int) -> Figure | None:
+    """Requests of `tokens` tokens that the KV of all replicas and ranks of the chosen cut holds at once."""
+    judge = Judge(case_of(serve.serve))
+    return sequences_of(judge, serve.chosen, tokens)
+
+
+def sequences_of(judge: Judge, candidate: Candidate, tokens: int) -> Figure | None:
+    """The same for any candidate of a case."""
+    from kcluster.physics.memory import held_requests
+
+    if candidate.memory is None or candidate.memory.kv_cache.value <= 0:
+        return None
+    case, cut = judge.case, candidate.cut
+    tokens = max(1, min(tokens, candidate.limits.max_model_len))
+    held = held_requests(candidate.memory, case.architecture, cut, candidate.limits, case.engine, tokens)
+    return held_everywhere(held, cut)
+
+
+def with_fp8_kv(serve: ServePlan) -> Candidate | None:
+    """The chosen cut with fp8 KV; None where it has it already or the cards or the model do not take it."""
+    if serve.chosen.limits.kv_format in ("fp8", "nvfp4"):
+        return None
+    case = case_of(serve.serve)
+    judge = Judge(evolve(case, pins=evolve(case.pins, kv_format="fp8")))
+    candidate = judge.candidate(serve.chosen.cut, "fp8")
+    blocked = any(found.fatal and found.code not in _MEMORY_CODES for found in candidate.violations)
+    return None if blocked or candidate.memory is None else candidate
+
+
+_MEMORY_CODES: Final = ("KC201", "KC202", "KC203", "KC204", "KC205", "KC207")
+
+
+def smallest_fit(serve: ServePlan) -> Candidate | None:
+    """The smallest engine (tp × pp, then the cheapest) that starts on this hardware, the cut's pins released."""
+    judge = Judge(_released(case_of(serve.serve)))
+    fitting = [one for one in search(judge).candidates if one.fits != "no" and not _errors(one)]
+    return min(fitting, key=lambda one: one.cut.engine_gpus, default=None)
+
+
+def smaller_format(serve: ServePlan) -> tuple[WeightFormat, Candidate] | None:
+    """The largest common weight format below the present one in which the chosen cut starts."""
+    from kcluster.catalog.formats import WEIGHT_FORMATS
+
+    case = case_of(serve.serve)
+    now = case.weights.bytes_per_parameter
+    for name in ("fp8", "awq-int4", "nvfp4"):
+        fmt = WEIGHT_FORMATS.get(name)
+        if fmt is None or fmt.bytes_per_parameter >= now:
+            continue
+        candidate = Judge(evolve(case, weights=fmt, exact_weight_bytes=None)).candidate(
+            serve.chosen.cut, serve.chosen.limits.kv_format
+        )
+        if candidate.fits != "no":
+            return fmt, candidate
+    return None
+
+
+def holding(serve: ServePlan) -> tuple[Candidate, ...]:
+    """Other cuts on this hardware whose KV holds the SLA's concurrency at its longest context, the best first: at most one that
+    differs in each of tensor parallel, pipeline, decode context parallel, attention ranks, replicas and KV format."""
+    case = _released(case_of(serve.serve))
+    judge = Judge(evolve(case, pins=evolve(case.pins, kv_format=None)))
+    found: dict[str, Candidate] = {}
+    for candidate in search(judge).candidates:
+        if holds(candidate) and not _errors(candidate):
+            change = _change(serve.chosen, candidate)
+            if change:
+                found.setdefault(change, candidate)
+    fp8 = with_fp8_kv(serve)
+    if fp8 is not None and holds(fp8):
+        found.setdefault("kv", fp8)
+    return tuple(found.values())
+
+
+def _change(chosen: Candidate, other: Candidate) -> str:
+    """The one number in which a candidate differs (replicas follow from the others); empty for none, `cut` for several."""
+    names = [name for name in ("tp", "pp", "dp", "ep", "dcp") if getattr(chosen.cut, name) != getattr(other.cut, name)]
+    if chosen.limits.kv_format != other.limits.kv_format:
+        names.append("kv")
+    if not names and chosen.cut.replicas != other.cut.replicas:
+        names.append("replicas")
+    return names[0] if len(names) == 1 else "cut" if names else ""
+
+
+def sequence_limit(serve: ServePlan) -> int | None:
+    """The max_num_seqs that the chosen cut's KV cache holds of typical requests, in the engine's steps; None where none fit."""
+    judge = Judge(case_of(serve.serve))
+    fit = judge.fit(serve.chosen.cut, serve.chosen.limits.kv_format, serve.chosen.limits)
+    if fit.held_typical is None or fit.held_typical.value < 1:
+        return None
+    held = math.floor(fit.held_typical.value)
+    return held if held < SEQUENCE_STEP else held // SEQUENCE_STEP * SEQUENCE_STEP
+
+
+def nearest_meeting(serve: ServePlan) -> Candidate | None:
+    """The best plan on this hardware that meets every bound at its expected value, the cut's pins released; None where
+    nothing does."""
+    best = search(Judge(_released(case_of(serve.serve)))).candidates[0]
+    return best if does(best) else None
+
+
+def best_here(serve: ServePlan) -> Candidate:
+    """The best plan on this hardware, the cut's pins released, whether it meets the bounds or not."""
+    return search(Judge(_released(case_of(serve.serve)))).candidates[0]
+
+
+def least_hardware(serve: ServePlan) -> Hardware | None:
+    """The fewest cards of the first node's kind, in whole nodes or as a smaller or fuller node, on which a plan meets every bound
+    and holds the typical load; None where even many times the nodes do not."""
+    case = _released(case_of(serve.serve))
+    if not case.cluster.nodes or not case.cluster.nodes[0].cards:
+        return None
+    first = case.cluster.nodes[0]
+    found: list[Hardware] = []
+    present = len(case.cluster.nodes)
+    cards = len(first.cards)
+    for size in sorted({cards, *(size for size in (1, 2, 4, MOST_CARDS) if size <= MOST_CARDS)}):
+        tried: dict[int, Candidate] = {}
+
+        def enough(nodes: int, size: int = size, tried: dict[int, Candidate] = tried) -> bool:
+            tried[nodes] = _best_on(case, first, nodes, size)
+            return _serves(tried[nodes])
+
+        most = present * MOST_SCALE if size == cards else 1
+        least = fewest(1, most, enough)
+        if least is not None:
+            found.append(Hardware(least, size, tried[least]))
+    return min(found, key=lambda one: (one.gpus, one.nodes), default=None)
+
+
+def _best_on(case: Case, node: Node, nodes: int, cards: int) -> Candidate:
+    card = node.cards[0]
+    bus = evolve(node.bus, groups=(), pairs=()) if cards != len(node.cards) else node.bus
+    like = tuple(
+        Node(f"node{index}", (card,) * cards if cards != len(node.cards) else node.cards, bus, node.network)
+        for index in range(nodes)
+    )
+    return search(Judge(evolve(case, cluster=Cluster(like, case.cluster.reserved)))).candidates[0]
+
+
+def _serves(candidate: Candidate) -> bool:
+    return does(candidate) and not any(found.code == "KC204" for found in candidate.violations)
+
+
+def better_layers(serve: ServePlan) -> Partition | None:
+    """A partition of the layers over the chosen stages whose tightest stage holds more KV, found by moving layers from the
+    tightest to the roomiest stage; None where the engine's own partition is the best."""
+    chosen = serve.chosen
+    if chosen.cut.pp < 2 or chosen.memory is None or chosen.cut.layers is not None:
+        return None
+    judge = Judge(case_of(serve.serve))
+    layers = list(stage_layers(len(judge.case.architecture.layers), chosen.cut))
+    best = _pool(judge.fit(chosen.cut, chosen.limits.kv_format, chosen.limits))
+    found: tuple[int, ...] | None = None
+    cut = chosen.cut
+    for _ in range(len(judge.case.architecture.layers)):
+        memory = judge.fit(cut, chosen.limits.kv_format, chosen.limits).memory
+        if memory is None:
+            break
+        share = {stage.stage: stage.kv_cache.value / max(1, stage.layers) for stage in memory.stages}
+        tightest = min(share, key=lambda stage: (share[stage], stage))
+        roomiest = max(share, key=lambda stage: (share[stage], -stage))
+        if tightest == roomiest or layers[tightest] < 2:
+            break
+        layers[tightest] -= 1
+        layers[roomiest] += 1
+        cut = evolve(chosen.cut, layers=tuple(layers))
+        pool = _pool(judge.fit(cut, chosen.limits.kv_format, chosen.limits))
+        if pool <= best:
+            break
+        best, found = pool, tuple(layers)
+    if found is None:
+        return None
+    return Partition(found, judge.candidate(evolve(chosen.cut, layers=found), chosen.limits.kv_format))
+
+
+def _pool(fit: Fit) -> float:
+    return fit.memory.kv_tokens.value if fit.memory is not None else 0.0
+
+
+def on_version(serve: ServePlan, version: tuple[int, ...]) -> Candidate:
+    """The chosen cut and limits as another version of the engine would have them (KC806)."""
+    case = case_of(serve.serve)
+    case = evolve(case, engine=evolve(case.engine, version=version))
+    return Judge(case).candidate(serve.chosen.cut, serve.chosen.limits.kv_format)
+
+
+def smaller_cut(serve: ServePlan) -> Candidate | None:
+    """For a cut pinned by hand: the plan that the planner prefers where its engine takes fewer cards, or has no pipeline where
+    the pinned one has; None where the pinned cut is as good (KC308)."""
+    case = case_of(serve.serve)
+    released = _released(case)
+    best = search(Judge(released)).candidates[0]
+    chosen = serve.chosen
+    if best.cut == chosen.cut or is_warned(best) or not does(best) or is_lossy(released, best):
+        return None
+    ordered = order(released, [best, chosen])
+    smaller = best.cut.engine_gpus < chosen.cut.engine_gpus or best.cut.pp < chosen.cut.pp
+    return best if ordered[0] is best and smaller else None
+
+
+def _released(case: Case) -> Case:
+    """The case with the cut open; lengths, formats and shares stay as written."""
+    pins = evolve(
+        case.pins,
+        replicas=None,
+        tp=None,
+        pp=None,
+        dp=None,
+        ep=None,
+        dcp=None,
+        layers=None,
+        eplb=False,
+        redundant_experts=0,
+    )
+    return evolve(case, pins=pins)
+
+
+def _errors(candidate: Candidate) -> bool:
+    return any(found.error and found.code != "KC505" for found in candidate.violations)
+
+
+def with_cut(serve: ServePlan, cut: Cut) -> Candidate:
+    """Any cut on this hardware, judged like the chosen one."""
+    return Judge(case_of(serve.serve)).candidate(cut, serve.chosen.limits.kv_format)
