@@ -22,6 +22,30 @@ SUPPLEMENTS: dict[str, tuple[dict[str, Any], str]] = {
         "vocabulary and length as gemma-3-12b-it; settled by the published total",
     ),
     "LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct": ({"num_hidden_layers": 32}, "layers by the size in the model's name"),
+    **{
+        f"Qwen/Qwen3.5-{size}": (
+            {
+                "vision_config": {
+                    "hidden_size": width,
+                    "intermediate_size": 4 * width,
+                    "depth": depth,
+                    "out_hidden_size": out,
+                    "patch_size": 16,
+                    "num_position_embeddings": 2304,
+                }
+            },
+            "vision tower settled by the published total",
+        )
+        for size, width, depth, out in (("0.8B", 768, 12, 1024), ("2B", 1024, 24, 2048), ("4B", 1024, 24, 2560))
+    },
+    "stepfun-ai/Step-3.7-Flash": (
+        {"vision_config": {"hidden_size": 1536, "num_hidden_layers": 47, "patch_size": 14, "image_size": 728}},
+        "vision tower by the defaults of transformers 5.23.0",
+    ),
+    "MiniMaxAI/MiniMax-M3": (
+        {"vision_config": {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32}},
+        "vision tower by the defaults of transformers 5.23.0",
+    ),
     "baidu/ERNIE-4.5-300B-A47B-Paddle": (
         {"num_nextn_predict_layers": 1},
         "MTP layer settled by the published total",

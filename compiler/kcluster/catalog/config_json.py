@@ -23,7 +23,14 @@ def read_config(config: object) -> tuple[Architecture | None, tuple[ConfigProble
         The architecture, or None with the problems by the dotted names of their fields.
     """
     # families register themselves when they are imported
-    from kcluster.catalog import families_dense, families_latent, families_moe  # noqa: F401
+    from kcluster.catalog import (  # noqa: F401
+        families_dense,
+        families_hybrid,
+        families_latent,
+        families_moe,
+        families_multimodal,
+        families_sparse,
+    )
 
     problems: list[ConfigProblem] = []
     if not isinstance(config, Mapping):

@@ -173,7 +173,7 @@ def build(
         hidden=s.hidden,
         vocab=s.vocab,
         layers=tuple(layers),
-        tied=f.flag("tie_word_embeddings", default=tied),
+        tied=Fields(f.tables[::-1], f.problems).flag("tie_word_embeddings", default=tied),
         max_positions=longest,
         default_positions=untold,
         dtype=read_dtype(f),

@@ -104,7 +104,7 @@ def qwen2_moe(f: Fields) -> Architecture:
 
 def qwen3_moe_layers(f: Fields, s: Sizes) -> tuple[Layer, ...]:
     """Qwen3's layers with 128 or more experts and no shared one."""
-    count = experts(f, "num_experts")
+    count = experts(f, "num_experts", "num_local_experts")
     moe = MoeFfn(count, experts_per_token(f, count), f.integer("moe_intermediate_size"))
     bias = f.flag("attention_bias")
     parts = choose(sparse_layers(f, s.layers), moe, DenseFfn(s.intermediate))
@@ -159,6 +159,7 @@ def minimax_m2(f: Fields) -> Architecture:
         s.intermediate,
         shared_intermediate=shared,
         router_bias=f.flag("use_routing_bias", default=True),
+        router_bytes=4,
     )
     norm = "full" if f.flag("use_qk_norm", default=True) else "none"
     return build(f, s, mixed_attention(f, s, (moe,) * s.layers, full_attention(s), 2 * s.hidden, qk_norm=norm))

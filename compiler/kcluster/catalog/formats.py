@@ -39,7 +39,10 @@ def _formats() -> dict[str, WeightFormat]:
         WeightFormat("nvfp4", 0.5, scale_bytes=1.0, group=16, arithmetic="fp4"),
         WeightFormat("nvfp4-ffn", 0.5, scale_bytes=1.0, group=16, arithmetic="fp4", covers="ffn"),
         WeightFormat("nvfp4-experts", 0.5, scale_bytes=1.0, group=16, arithmetic="fp4", covers="experts"),
-        WeightFormat("mxfp4", 0.5, scale_bytes=1.0, group=32, arithmetic="fp4", covers="experts"),
+        # the kernels of vLLM round expert widths up to 128 and the hidden size to 256
+        WeightFormat(
+            "mxfp4", 0.5, scale_bytes=1.0, group=32, arithmetic="fp4", covers="experts", expert_padding=(128, 256)
+        ),
         WeightFormat("mxfp8", 1.0, scale_bytes=1.0, group=32, arithmetic="fp8"),
         # 4-bit normal floats with a 32-bit scale for 64 weights
         WeightFormat("bnb-int4", 0.5, scale_bytes=4.0, group=64, weight_only=True),

@@ -44,6 +44,16 @@ class GroupedAttention:
     """Cross-attention to a vision tower: its keys and values come from the image, not from the tokens."""
     extra_parameters: int = 0
     """What else the family has in this attention (gates, norms with bias)."""
+    compress_ratio: int = 0
+    """Beside its window the layer holds one compressed entry of head_dim for this many tokens (DeepSeek V4), 0 for none."""
+    index_heads: int = 0
+    index_dim: int = 0
+    """A sparse indexer: one key of index_dim for each token, or for each compressed entry (MiniMax M3, DeepSeek V4)."""
+    q_lora_rank: int = 0
+    """The query projection in two steps over this rank, 0 for one step."""
+    o_groups: int = 0
+    o_lora_rank: int = 0
+    """The output projection in two steps: groups of heads to o_lora_rank each, then all to hidden; 0 for one step."""
 
 
 @frozen(cache_hash=True)
@@ -138,6 +148,8 @@ class MoeFfn:
     extra_router: int = 0
     """Further parameters of the router a layer (scales, correction terms), stated by the family."""
     shared_bias: bool = False
+    router_bytes: int = 2
+    """Bytes of a router weight: 4 where the family keeps it in 32 bits."""
 
 
 Ffn = DenseFfn | MoeFfn

@@ -23,6 +23,7 @@ class WeightFormat:
         covers: which parts are quantized: "linear" (attention, MLP and experts), "ffn" (all but attention), or "experts" (routed
             experts only, as MXFP4 of gpt-oss; every linear layer of a model without experts).
         embeddings_quantized: True for formats that also pack embeddings and head (GGUF).
+        expert_padding: multiples to which the engine's kernels round a rank's expert width and the hidden size up.
     """
 
     name: str
@@ -35,3 +36,4 @@ class WeightFormat:
     quantized: bool = True
     covers: Literal["linear", "ffn", "experts"] = "linear"
     embeddings_quantized: bool = False
+    expert_padding: tuple[int, int] | None = None

@@ -41,6 +41,7 @@ class Tensor:
         units: what must stay whole when it is cut: heads, or 0 for single rows or columns.
         linear: a weight of a linear layer, which a quantized format packs; False stays in 16 bits.
         role: "attention", "ffn" or "experts": what a format that packs only some linear layers asks.
+        bytes_each: of one value where no format changes it, 0 where the format says.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Tensor:
     units: int = 0
     linear: bool = False
     role: Literal["attention", "ffn", "experts"] = "attention"
+    bytes_each: int = 0
 
     @property
     def elements(self) -> int:
@@ -63,9 +65,14 @@ def _grouped(m: GroupedAttention, hidden: int) -> tuple[Tensor, ...]:
     q = m.heads * m.head_dim * (2 if m.output_gate else 1)
     q_shape = "2 × heads × head_dim" if m.output_gate else "heads × head_dim"
     k, v, out = m.kv_heads * m.head_dim, m.kv_heads * m.v_head_dim, m.heads * m.v_head_dim
-    tensors = [
-        Tensor("q_proj", f"{q_shape}, hidden", q, hidden, split="rows", units=m.heads, linear=True),
-    ]
+    if m.q_lora_rank:
+        tensors = [
+            Tensor("q_a_proj", "q_lora_rank, hidden", m.q_lora_rank, hidden, linear=True),
+            Tensor("q_a_norm", "q_lora_rank", m.q_lora_rank),
+            Tensor("q_b_proj", f"{q_shape}, q_lora_rank", q, m.q_lora_rank, split="rows", units=m.heads, linear=True),
+        ]
+    else:
+        tensors = [Tensor("q_proj", f"{q_shape}, hidden", q, hidden, split="rows", units=m.heads, linear=True)]
     if not m.no_kv:
         tensors.append(
             Tensor("k_proj", "kv_heads × head_dim, hidden", k, hidden, split="kv", units=m.kv_heads, linear=True)
@@ -74,9 +81,33 @@ def _grouped(m: GroupedAttention, hidden: int) -> tuple[Tensor, ...]:
             tensors.append(
                 Tensor("v_proj", "kv_heads × v_head_dim, hidden", v, hidden, split="kv", units=m.kv_heads, linear=True)
             )
-    tensors.append(
-        Tensor("o_proj", "hidden, heads × v_head_dim", hidden, out, split="columns", units=m.heads, linear=True)
-    )
+    if m.o_groups:
+        inner = m.o_groups * m.o_lora_rank
+        tensors += [
+            Tensor(
+                "o_a_proj",
+                "o_groups × o_lora_rank, heads × v_head_dim ÷ o_groups",
+                inner,
+                out // m.o_groups,
+                split="rows",
+                units=m.o_groups,
+                linear=True,
+            ),
+            Tensor(
+                "o_b_proj",
+                "hidden, o_groups × o_lora_rank",
+                hidden,
+                inner,
+                split="columns",
+                units=m.o_groups,
+                linear=True,
+            ),
+        ]
+    else:
+        tensors.append(
+            Tensor("o_proj", "hidden, heads × v_head_dim", hidden, out, split="columns", units=m.heads, linear=True)
+        )
+    tensors += _compressor(m, hidden)
     if m.q_bias:
         tensors.append(Tensor("q_bias", q_shape, q, split="rows", units=m.heads))
     if m.kv_bias and not m.no_kv:
@@ -97,6 +128,41 @@ def _grouped(m: GroupedAttention, hidden: int) -> tuple[Tensor, ...]:
     if m.extra_parameters:
         tensors.append(Tensor("extra", "as the family has it", m.extra_parameters))
     return tuple(tensors)
+
+
+def _compressor(m: GroupedAttention, hidden: int) -> list[Tensor]:
+    """What sparse attention adds to grouped heads: DeepSeek V4's compressors (keys and gates, twice as wide where they overlap)
+    with an indexer over their entries, or MiniMax M3's indexer over tokens."""
+    tensors = []
+    overlap = 2 if m.index_heads else 1
+    if m.compress_ratio:
+        wide = overlap * m.head_dim
+        tensors += [
+            Tensor("compress_kv", "overlap × head_dim, hidden", wide, hidden, copies=2),
+            Tensor("compress_bias", "compress_ratio, overlap × head_dim", m.compress_ratio, wide),
+            Tensor("compress_norm", "head_dim", m.head_dim),
+        ]
+    if not m.index_heads:
+        return tensors
+    queries = m.index_heads * m.index_dim
+    if m.compress_ratio:
+        wide = 2 * m.index_dim
+        tensors += [
+            Tensor(
+                "index_q_proj", "index_heads × index_dim, q_lora_rank", queries, m.q_lora_rank or hidden, linear=True
+            ),
+            Tensor("index_kv", "2 × index_dim, hidden", wide, hidden, copies=2),
+            Tensor("index_bias", "compress_ratio, 2 × index_dim", m.compress_ratio, wide),
+            Tensor("index_norm", "index_dim", m.index_dim),
+            Tensor("index_weights", "index_heads, hidden", m.index_heads, hidden),
+        ]
+    else:
+        tensors += [
+            Tensor("index_q_proj", "index_heads × index_dim, hidden", queries, hidden, linear=True),
+            Tensor("index_k_proj", "index_dim, hidden", m.index_dim, hidden, linear=True),
+            Tensor("index_norms", "2 × index_dim", 2 * m.index_dim),
+        ]
+    return tensors
 
 
 def _latent(m: LatentAttention, hidden: int) -> tuple[Tensor, ...]:
@@ -284,9 +350,10 @@ def _moe(f: MoeFfn, hidden: int) -> tuple[Tensor, ...]:
     width = f.latent or hidden
     words = "latent" if f.latent else "hidden"
     names = ("gate_proj", "up_proj") if f.gated else ("up_proj",)
-    tensors = [Tensor("router", "experts, hidden", f.experts, hidden, part="router")]
+    kept = f.router_bytes if f.router_bytes != 2 else 0
+    tensors = [Tensor("router", "experts, hidden", f.experts, hidden, part="router", bytes_each=kept)]
     if f.router_bias:
-        tensors.append(Tensor("router_bias", "experts", f.experts, part="router"))
+        tensors.append(Tensor("router_bias", "experts", f.experts, part="router", bytes_each=kept))
     if f.extra_router:
         tensors.append(Tensor("router_extra", "as the family has it", f.extra_router, part="router"))
     tensors += [
