@@ -1,0 +1,96 @@
+"""Cards by name: `gpu` blocks of the spec first, then the catalog."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, cast
+
+from attrs import define, field
+
+from kcluster.catalog.gpus import find_gpu
+from kcluster.physics.hardware import BusKind, Card
+from kcluster.source import Source
+from kcluster.spec.findings import Findings
+from kcluster.spec.hardware_values import BusWritten, CardsWritten
+from kcluster.spec.names import listed
+from kcluster.spec.reader import Fields
+from kcluster.spec.text import shown
+from kcluster.spec.types import Origin, Value
+from kcluster.units import Figure, given
+
+_DEFAULT_GENERATION: Final = 4
+_DEFAULT_LANES: Final = 16
+
+
+@define(eq=False)
+class CardShelf:
+    """The spec's own cards, and which of them were asked for. `broken`: names of `gpu` blocks that could not be built."""
+
+    own: dict[str, tuple[Card, Fields]] = field(factory=dict)
+    broken: set[str] = field(factory=set)
+    used: set[str] = field(factory=set)
+
+    def find(self, cards: CardsWritten, source: Source, findings: Findings) -> Value[Card] | None:
+        """The card of a name; None after a finding (KC107), or without one where its `gpu` block has findings of its own."""
+        span = cards.node.span
+        if cards.name in self.own or cards.name in self.broken:
+            self.used.add(cards.name)
+            if cards.name in self.broken:
+                return None
+            card, fields = self.own[cards.name]
+            note = f"the `gpu` block `{cards.name}` of {fields.source.path}"
+            return Value(card, Origin("spec", source, span, note))
+        match = find_gpu(cards.name)
+        if match is not None:
+            note = f"{match.note}; {match.source}" if match.note else match.source
+            return Value(match.card, Origin("catalog", source, span, note))
+        from kcluster.catalog.gpus import nearest_gpus
+
+        near = tuple(dict.fromkeys((*_near_own(cards.name, tuple(self.own)), *nearest_gpus(cards.name))))[:3]
+        help_ = [f"did you mean {listed(near)}?"] if near else []
+        help_.append("a `gpu` block describes a card that the catalog lacks")
+        findings.add("KC107", f"the catalog has no GPU `{shown(cards.name)}`", source, span, help=tuple(help_))
+        return None
+
+
+def _near_own(name: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    from kcluster.spec.names import suggestions
+
+    return suggestions(name, known)
+
+
+def build_card(fields: Fields) -> Card | None:
+    """The card of a `gpu` block; None where something that it needs is missing or wrong (which the reader reported)."""
+    if any(fields.get(row.name) is None for row in fields.schema.attributes if row.required):
+        return None
+    source = f"{fields.source.path}, `gpu {fields.name}`"
+    capability = fields.value("compute_capability")
+    bus: BusWritten | None = fields.value("bus")
+    kind = cast("BusKind", bus.kind) if bus is not None else "pcie"
+    arguments = bus.arguments if bus is not None else {}
+    forms: dict[BusKind, Literal["pcie", "sxm", "oam"]] = {"nvlink": "sxm", "xgmi": "oam"}
+    own_link = kind != "pcie"
+    rates = [(name, fields.value(name)) for name in ("bf16", "fp8", "fp4")]
+    flops = tuple((name, _figure(f"card.flops.{name}", rate, source)) for name, rate in rates if rate is not None)
+    return Card(
+        id=fields.name,
+        name=fields.name,
+        vendor="nvidia" if capability is not None else "amd" if kind == "xgmi" else "unknown",
+        memory=given("card.memory", fields.value("memory"), "bytes", source),
+        bandwidth=given("card.bandwidth", fields.value("bandwidth"), "bytes/s", source),
+        flops=flops,
+        compute_capability=capability,
+        form=forms.get(kind, "pcie"),
+        pcie_generation=arguments.get("generation", _DEFAULT_GENERATION) if not own_link else 5,
+        pcie_lanes=arguments.get("lanes", _DEFAULT_LANES),
+        gpu_link=kind if own_link else None,
+        gpu_link_generation=arguments.get("generation", 0) if own_link else 0,
+        gpu_link_bandwidth=None,
+        gpu_link_switched=kind in ("nvlink", "xgmi"),
+        peer_to_peer=arguments.get("p2p", own_link),
+        consumer=False,
+        notes=f"described by the `gpu` block of {fields.source.path}",
+    )
+
+
+def _figure(name: str, value: float, source: str) -> Figure:
+    return given(name, value, "flop/s", source)

@@ -1,0 +1,352 @@
+"""The generic reader: any block of the tree against its row of the schema.
+
+One pass over a block gives its values, typed and with their origins, its inner blocks, and a finding for each thing that
+does not belong. What could not be read is remembered as tried, so that nobody reports it again as missing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from attrs import define, field, frozen
+
+from kcluster.diagnostics import Fix, Label
+from kcluster.source import Source, Span
+from kcluster.spec.findings import Findings, did_you_mean, replace
+from kcluster.spec.names import listed, nearest
+from kcluster.spec.schema import AttributeSchema, BlockSchema, EntrySchema, homes_of
+from kcluster.spec.text import refusal, shown
+from kcluster.spec.types import Origin, Value
+from kcluster.spec.values import AUTO, BAD, Place, read_value
+from kcluster.syntax.ast import Attribute, Block, Import, Item, StringNode, ValueNode, WordNode
+
+
+@frozen(eq=False)
+class Entry:
+    """An entry of a block whose keys the author chooses."""
+
+    key: Value[str]
+    value: Value[Any]
+
+
+@define(eq=False)
+class Fields:
+    """What one block says. `span` is the whole block, `head` its word and labels."""
+
+    schema: BlockSchema
+    source: Source
+    span: Span
+    head: Span
+    name: str = ""
+    """Empty where there is none, or none that is allowed."""
+    name_span: Span | None = None
+    kind: str = ""
+    kind_span: Span | None = None
+    values: dict[str, Value[Any]] = field(factory=dict)
+    nodes: dict[str, ValueNode] = field(factory=dict)
+    tried: set[str] = field(factory=set)
+    """Attributes and blocks that were written, also those that could not be read."""
+    blocks: list[Fields] = field(factory=list)
+    entries: list[Entry] = field(factory=list)
+    guessed: bool = False
+    """The block's word was misspelt, and is taken for the nearest."""
+
+    def get(self, name: str) -> Value[Any] | None:
+        """What was written and could be read; None for `auto` and for what is not there."""
+        return self.values.get(name)
+
+    def value(self, name: str) -> Any:
+        found = self.values.get(name)
+        return None if found is None else found.value
+
+    def block(self, word: str) -> Fields | None:
+        return next((inner for inner in self.blocks if inner.schema.word == word), None)
+
+    def first(self, word: str) -> Span | None:
+        """Where an attribute or block of that name was written, spelt right; None where it was not."""
+        if word in self.nodes:
+            return self.nodes[word].span
+        return next((inner.head for inner in self.blocks if inner.schema.word == word and not inner.guessed), None)
+
+    def origin(self, kind: Any, note: str) -> Origin:
+        """The origin of something that the block does not say: its head, and why."""
+        return Origin(kind, self.source, self.head, note)
+
+    def default(self, value: Any, note: str) -> Value[Any]:
+        return Value(value, self.origin("default", note))
+
+    def or_default(self, name: str, value: Any, note: str) -> Value[Any]:
+        return self.values.get(name) or self.default(value, note)
+
+
+@frozen(eq=False)
+class Context:
+    """Where blocks are read from. `complete`: the file parsed whole, so that what is not in its tree is not in its text."""
+
+    source: Source
+    findings: Findings
+    complete: bool = True
+
+
+def read_block(block: Block, schema: BlockSchema, context: Context, *, guessed: bool = False) -> Fields:
+    """The fields of a block; every mistake in it is reported, and none hides another."""
+    fields = Fields(schema, context.source, block.span, block.head, guessed=guessed)
+    _labels(block, fields, context)
+    for item in block.items:
+        read_item(item, fields, context)
+    _missing(fields, context)
+    return fields
+
+
+def read_item(item: Item, fields: Fields, context: Context) -> None:
+    """Read one item into the fields of the block around it."""
+    if isinstance(item, Attribute):
+        if fields.schema.entries is not None:
+            _entry(item, fields.schema.entries, fields, context)
+        else:
+            _attribute(item, fields, context)
+    elif isinstance(item, Block):
+        _block(item, fields, context)
+    elif isinstance(item, Import):
+        message = "`import` stands at the top of a file, outside every block"
+        context.findings.add("KC101", message, context.source, item.span)
+
+
+# Labels
+
+
+def _labels(block: Block, fields: Fields, context: Context) -> None:
+    schema = fields.schema
+    labels = list(block.labels)
+    if schema.label in ("kind", "kind and name"):
+        fields.kind = schema.kinds[0]
+        if labels and not (schema.label == "kind and name" and len(labels) == 1 and labels[0].text not in schema.kinds):
+            _kind(labels.pop(0), fields, context)
+    if schema.label in ("name", "kind and name"):
+        if labels:
+            _name(labels.pop(0), fields, context)
+        else:
+            message = f"`{schema.word}` needs a name"
+            example = f"`{schema.word} {schema.kinds[0] + ' ' if schema.kinds else ''}NAME {{ … }}`"
+            context.findings.add("KC105", message, context.source, block.head, help=(f"write {example}",))
+    for extra in labels:
+        takes = {"none": "nothing", "name": "one name", "kind": "one kind", "kind and name": "a kind and a name"}[
+            schema.label
+        ]
+        message = f"`{schema.word}` takes {takes} before its `{{`, and `{shown(extra.text)}` is more"
+        context.findings.add("KC103", message, context.source, extra.span)
+
+
+def _kind(label: WordNode | StringNode, fields: Fields, context: Context) -> None:
+    schema = fields.schema
+    fields.kind_span = label.span
+    if label.text in schema.kinds:
+        fields.kind = label.text
+        return
+    if schema.word == "router" and label.text in ("none", "off"):
+        fields.kind = "none"
+        return
+    folded = label.text.lower().replace("_", "-")
+    near = folded if folded in schema.kinds else nearest(label.text, schema.kinds)
+    fixes = (replace(f"write `{near}`", label.span, near, "unsafe"),) if near else ()
+    help_ = (f"did you mean `{near}`?",) if near else ()
+    message = f"there is no {schema.word} `{shown(label.text)}`: it is {listed(schema.kinds)}"
+    context.findings.add("KC103", message, context.source, label.span, help=help_, fixes=fixes)
+    if near:
+        fields.kind = near
+
+
+def _name(label: WordNode | StringNode, fields: Fields, context: Context) -> None:
+    fields.name_span = label.span
+    reason = refusal(label.text, "name")
+    if reason is None:
+        fields.name = label.text
+    else:  # a name becomes part of file names: one that is refused goes no further
+        context.findings.add("KC103", f"the name of a `{fields.schema.word}` {reason}", context.source, label.span)
+
+
+# Attributes
+
+
+def _attribute(item: Attribute, fields: Fields, context: Context) -> None:
+    name = item.key.text
+    schema = fields.schema.attribute(name)
+    if schema is None:
+        _unknown_attribute(item, fields, context)
+        return
+    first = fields.first(name)
+    if first is not None:
+        labels = (Label(first, "given here first"),)
+        message = f"`{name}` is given twice"
+        context.findings.add("KC104", message, context.source, item.span, labels=labels)
+        return
+    _operator(item, schema, context)
+    _keep(item, schema, fields, context)
+
+
+def _keep(item: Attribute, schema: AttributeSchema, fields: Fields, context: Context) -> None:
+    name = schema.name
+    fields.tried.add(name)
+    fields.nodes[name] = item.value
+    read = read_value(item.value, schema, Place(context.source, context.findings, name))
+    if read is BAD or read is AUTO:
+        return
+    fields.values[name] = Value(read, Origin("spec", context.source, item.value.span), item.span)
+
+
+def _operator(item: Attribute, schema: AttributeSchema, context: Context) -> None:
+    if item.operator == (schema.bound or "="):
+        return
+    if not schema.bound:
+        message = f"`{schema.name}` is a value, not a bound: it takes `=`"
+        fix = replace("write `=`", item.operator_span, "=")
+    elif item.operator == "=":
+        side = "least" if schema.bound == ">=" else "most"
+        message = f"`{schema.name}` is a bound: at {side} this much, `{schema.bound}`"
+        fix = replace(f"write `{schema.bound}`", item.operator_span, schema.bound)
+    else:
+        side = "below" if schema.bound == ">=" else "above"
+        message = f"`{schema.name}` is bounded from {side}: it takes `{schema.bound}`"
+        fix = replace(f"write `{schema.bound}`", item.operator_span, schema.bound, "unsafe")
+    context.findings.add("KC110", message, context.source, item.operator_span, fixes=(fix,))
+
+
+def _unknown_attribute(item: Attribute, fields: Fields, context: Context) -> None:
+    """Report it with the nearest name; where that is plain and free, read it as that."""
+    name, schema = item.key.text, fields.schema
+    inner = schema.block(name)
+    if inner is not None:
+        _block_as_attribute(item, inner, fields, context)
+        return
+    where = f"`{schema.word}`" if schema.word else "a file"
+    free = [row.name for row in schema.attributes if row.name not in fields.tried]
+    near = nearest(name, [row.name for row in schema.attributes])
+    message = f"{where} has no attribute `{shown(name)}`"
+    fixes: tuple[Fix, ...] = ()
+    if near is not None:
+        if near in free:
+            fixes = (replace(f"write `{near}`", item.key.span, near, "unsafe"),)
+        help_: tuple[str, ...] = (f"did you mean `{near}`?",)
+    else:
+        help_ = _homes(name) or did_you_mean(name, [row.name for row in schema.attributes])
+    if not schema.word and not help_:
+        help_ = ("attributes stand inside blocks",)
+    context.findings.add("KC102", message, context.source, item.key.span, help=help_, fixes=fixes)
+    row = schema.attribute(near) if near is not None and near in free else None
+    if row is not None:
+        quiet = Context(context.source, Findings(), context.complete)
+        _keep(item, row, fields, quiet)
+        # A later attribute that is spelt right must not be taken for a second one.
+        fields.nodes.pop(row.name, None)
+
+
+def _homes(name: str) -> tuple[str, ...]:
+    homes = homes_of(name)
+    if not homes:
+        return ()
+    return (f"`{name}` belongs in {listed(' '.join(path) for path in homes[:3])}",)
+
+
+def _block_as_attribute(item: Attribute, inner: BlockSchema, fields: Fields, context: Context) -> None:
+    """`engine = vllm` for `engine vllm { }`: report it, and take it as the block with nothing in it."""
+    value = item.value
+    label = value if isinstance(value, WordNode | StringNode) and inner.label != "none" else None
+    text = f"{inner.word} {label.text} {{ }}" if label is not None else f"{inner.word} {{ … }}"
+    fixes = (replace("write it as a block", item.span, text),) if isinstance(label, WordNode) else ()
+    message = f"`{inner.word}` is a block: `{shown(text)}`"
+    context.findings.add("KC102", message, context.source, item.span, fixes=fixes)
+    if inner.word not in fields.tried:
+        key = WordNode(inner.word, item.key.span)
+        block = Block(key, (label,) if label is not None else (), (), item.span, item.span)
+        quiet = Context(context.source, Findings(), context.complete)
+        fields.tried.add(inner.word)
+        fields.blocks.append(read_block(block, inner, quiet))
+
+
+# Blocks
+
+
+def _block(item: Block, fields: Fields, context: Context) -> None:
+    word = item.keyword.text
+    schema = fields.schema.block(word)
+    if schema is None:
+        _unknown_block(item, fields, context)
+        return
+    first = None if schema.repeat else fields.first(word)
+    if first is not None:
+        labels = (Label(first, "given here first"),)
+        context.findings.add("KC104", f"`{word}` is given twice", context.source, item.head, labels=labels)
+        return
+    fields.tried.add(word)
+    fields.blocks.append(read_block(item, schema, context))
+
+
+def _unknown_block(item: Block, fields: Fields, context: Context) -> None:
+    word, schema = item.keyword.text, fields.schema
+    where = f"in `{schema.word}`" if schema.word else "at the top of a file"
+    known = [row.word for row in schema.blocks]
+    row = schema.attribute(word)
+    near = nearest(word, known)
+    fixes: tuple[Fix, ...] = ()
+    if row is not None:
+        help_: tuple[str, ...] = (f"`{word}` is an attribute: `{word} {row.bound or '='} …`",)
+    elif near is not None:
+        help_ = (f"did you mean `{near}`?",)
+        fixes = (replace(f"write `{near}`", item.keyword.span, near, "unsafe"),)
+    else:
+        help_ = (f"{where} stand {listed(known, 'and')}",) if known else (f"`{schema.word}` holds no blocks",)
+    message = f"there is no block `{shown(word)}` {where}"
+    context.findings.add("KC101", message, context.source, item.keyword.span, help=help_, fixes=fixes)
+    fields.tried.add(word)
+    inner = schema.block(near) if near is not None else None
+    if inner is not None and (inner.repeat or near not in fields.tried):
+        quiet = Context(context.source, Findings(), context.complete)
+        fields.blocks.append(read_block(item, inner, quiet, guessed=True))
+
+
+# Entries with free keys
+
+
+def _entry(item: Attribute, schema: EntrySchema, fields: Fields, context: Context) -> None:
+    key = item.key.text
+    reason = refusal(key, schema.key)
+    if reason is not None:
+        message = f"the {schema.key_name} `{shown(key)}` {reason}"
+        context.findings.add("KC103", message, context.source, item.key.span)
+        return
+    first = next((entry for entry in fields.entries if entry.key.value == key), None)
+    if first is not None:
+        message = f"the {schema.key_name} `{shown(key)}` is given twice"
+        labels = (Label(first.key.origin.span, "given here first"),)
+        help_ = ("a list repeats a flag: `[first, second]`",) if schema.key == "flag" else ()
+        context.findings.add("KC104", message, context.source, item.key.span, labels=labels, help=help_)
+        return
+    row = AttributeSchema(key, schema.value, schema.doc, text=schema.text, required=True)
+    _operator(item, row, context)
+    read = read_value(item.value, row, Place(context.source, context.findings, shown(key)))
+    if read is not BAD:
+        name = Value(key, Origin("spec", context.source, item.key.span), item.span)
+        fields.entries.append(Entry(name, Value(read, Origin("spec", context.source, item.value.span), item.span)))
+
+
+# What is missing
+
+
+def _missing(fields: Fields, context: Context) -> None:
+    for row in fields.schema.attributes:
+        if row.required and row.name not in fields.tried:
+            if not context.complete and mentioned(row.name, context.source, fields.span):
+                continue
+            if fields.schema.word == "hardware" and any(inner.schema.word == "node" for inner in fields.blocks):
+                continue
+            label = f" `{fields.name}`" if fields.name else ""
+            message = f"`{fields.schema.word}`{label} has no `{row.name}`: {row.doc}"
+            context.findings.add("KC105", message, context.source, fields.head, label=f"`{row.name}` is missing")
+
+
+def mentioned(name: str, source: Source, span: Span | None = None) -> bool:
+    """Whether a word stands anywhere in a stretch of text: in a file that did not parse whole, what the tree lacks may be
+    there all the same."""
+    text = source.text if span is None else source.slice(span)
+    return re.search(rf"(?<![A-Za-z0-9_.-]){re.escape(name)}(?![A-Za-z0-9_.-])", text) is not None

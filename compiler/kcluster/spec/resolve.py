@@ -1,0 +1,267 @@
+"""From tree to resolved spec.
+
+    file → with its imports → every block against the schema → blocks by kind and name → models, hardware, SLAs → serves
+
+Whatever can be built is built, so that one mistake does not hide what else there is to say; and what follows only from a
+mistake already reported is not reported again.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import define, field
+
+from kcluster.diagnostics import Diagnostic, Label, in_order
+from kcluster.source import Span
+from kcluster.spec.cards import CardShelf, build_card
+from kcluster.spec.engines import build_router
+from kcluster.spec.files import Files, ReadFile
+from kcluster.spec.findings import Findings
+from kcluster.spec.hardware import build_hardware
+from kcluster.spec.imports import Loaded, load
+from kcluster.spec.models import build_model
+from kcluster.spec.names import listed
+from kcluster.spec.reader import Context, Fields, mentioned, read_item
+from kcluster.spec.schema import SERVE, SPEC
+from kcluster.spec.serves import Shelf, Shelves, build_serves, unused
+from kcluster.spec.slas import build_sla
+from kcluster.spec.suppressions import suppressions_of
+from kcluster.spec.types import Spec
+from kcluster.syntax.ast import Block, File
+
+
+def resolve(
+    file: File, *, folder: Path | None = None, root: Path | None = None, read: ReadFile | None = None
+) -> tuple[Spec | None, tuple[Diagnostic, ...]]:
+    """Resolve a parsed file with everything that it imports.
+
+    Args:
+        file: the tree; it need not be complete.
+        folder: the folder that paths in the file start from; None where the text has no place on a disk, and then nothing is
+            read but through `read`.
+        root: the folder that imports must stay in; None for the nearest project root above `folder`.
+        read: reads a path (that of a file, joined to `folder`) in place of the disk.
+
+    Returns:
+        The spec with every block that could be built, and the findings in order; None for a file of which nothing could be
+        understood. It raises for no mistake of a user.
+    """
+    findings = Findings()
+    if folder is None and root is not None:
+        folder = root
+    shown = posixpath.dirname(file.source.path)
+    files = Files(folder, root, read, shown)
+    loaded = load(file, files, findings)
+    suppressions = tuple(found for one in loaded.files for found in suppressions_of(one))
+    gathered = _gather(loaded, findings)
+    shelves, cards = _shelve(gathered, files, findings)
+    blocks = gathered.of("serve")
+    implied = _implied(gathered, shelves, loaded) if not blocks else None
+    serves = build_serves(blocks if implied is None else [implied], shelves, findings, implied=implied is not None)
+    if not blocks and implied is None:
+        _nothing_served(gathered, loaded, findings)
+    elif loaded.complete and not gathered.strays:
+        _unused(gathered, shelves, cards, findings)
+    if not file.items and not file.complete:
+        return None, in_order(findings.found)
+    spec = Spec(
+        source=file.source,
+        models=tuple(shelves.models.built.values()),
+        hardware=tuple(shelves.hardware.built.values()),
+        slas=tuple(shelves.slas.built.values()),
+        serves=serves,
+        routers=tuple(shelves.routers.built.values()),
+        suppressions=suppressions,
+        sources=tuple(one.source for one in loaded.files),
+    )
+    return spec, in_order(findings.found)
+
+
+# Blocks by kind
+
+
+@define(eq=False)
+class _Gathered:
+    """The blocks of all files by word, in order. `own`: those of the file asked for; `bases`: where a block's paths start;
+    `strays`: names that stand on blocks with an unknown word."""
+
+    blocks: dict[str, list[Fields]] = field(factory=dict)
+    own: dict[str, list[Fields]] = field(factory=dict)
+    bases: dict[int, str] = field(factory=dict)
+    strays: set[str] = field(factory=set)
+    switch: Any = None
+    complete: bool = True
+    loaded: Loaded | None = None
+
+    def of(self, word: str) -> list[Fields]:
+        return self.blocks.get(word, [])
+
+
+def _gather(loaded: Loaded, findings: Findings) -> _Gathered:
+    gathered = _Gathered(complete=loaded.complete, loaded=loaded)
+    tops: dict[int, Fields] = {}
+    for piece in loaded.pieces:
+        source = piece.file.source
+        top = tops.get(id(piece.file))
+        if top is None:
+            top = tops[id(piece.file)] = Fields(SPEC, source, Span(0, len(source.text)), Span(0, 0))
+        before = len(top.blocks)
+        read_item(piece.item, top, Context(source, findings, piece.file.complete))
+        new = top.blocks[before:]
+        if isinstance(piece.item, Block) and SPEC.block(piece.item.keyword.text) is None:
+            gathered.strays |= {label.text for label in piece.item.labels}
+        for fields in new:
+            word = fields.schema.word
+            gathered.blocks.setdefault(word, []).append(fields)
+            gathered.bases[id(fields)] = piece.base
+            if piece.own and not fields.guessed:
+                gathered.own.setdefault(word, []).append(fields)
+    gathered.switch = next((top.get("monitor") for top in tops.values() if top.get("monitor") is not None), None)
+    for word in gathered.blocks:
+        _once(word, gathered, findings)
+    return gathered
+
+
+def _once(word: str, gathered: _Gathered, findings: Findings) -> None:
+    """Drop blocks whose name is taken by an earlier one of their kind (KC104), in whatever file; a block whose word was
+    guessed gives way without a word."""
+    first: dict[str, Fields] = {}
+    kept = []
+    written = {fields.name for fields in gathered.blocks[word] if not fields.guessed}
+    for fields in gathered.blocks[word]:
+        if fields.guessed and fields.name in written:
+            continue
+        key = fields.name if fields.schema.label in ("name", "kind and name") else "the only one"
+        earlier = first.get(key)
+        if earlier is None or not key:
+            first.setdefault(key, fields)
+            kept.append(fields)
+            continue
+        other = earlier.source if earlier.source is not fields.source else None
+        labels = (Label(earlier.head, "given here first", other),)
+        called = f"the {word} `{key}`" if fields.name else f"`{word}`"
+        findings.add("KC104", f"{called} is given twice", fields.source, fields.head, labels=labels)
+    gathered.blocks[word] = kept
+
+
+# Shelves
+
+
+_REFERRED: Final = ("model", "hardware", "sla", "router")
+
+
+def _shelve(gathered: _Gathered, files: Files, findings: Findings) -> tuple[Shelves, CardShelf]:
+    cards = CardShelf()
+    for fields in gathered.of("gpu"):
+        card = build_card(fields)
+        if card is None or not fields.name:
+            cards.broken.add(fields.name)
+        else:
+            cards.own[fields.name] = (card, fields)
+    shelves = {word: Shelf(word, hidden=_hidden(word, gathered)) for word in _REFERRED}
+
+    def put(word: str, fields: Fields, built: Any) -> None:
+        shelf = shelves[word]
+        if not fields.name:
+            shelf.nameless = True
+        if built is None:
+            shelf.broken.add(fields.name)
+        else:
+            shelf.built[fields.name] = built
+
+    for fields in gathered.of("model"):
+        put("model", fields, build_model(fields, files, gathered.bases[id(fields)], findings))
+    for fields in gathered.of("hardware"):
+        put("hardware", fields, build_hardware(fields, cards, findings))
+    for fields in gathered.of("sla"):
+        put("sla", fields, build_sla(fields))
+    for fields in gathered.of("router"):
+        put("router", fields, build_router(fields) if fields.kind != "none" else None)
+    monitor = gathered.of("monitor")
+    return (
+        Shelves(
+            models=shelves["model"],
+            hardware=shelves["hardware"],
+            slas=shelves["sla"],
+            routers=shelves["router"],
+            monitor=monitor[0] if monitor else None,
+            monitor_switch=gathered.switch,
+        ),
+        cards,
+    )
+
+
+def _hidden(word: str, gathered: _Gathered) -> Any:
+    """Whether a name may belong to a block that was not understood: one with an unknown word, or text that did not parse
+    and in which the name stands more often than in references to it."""
+
+    def hidden(name: str) -> bool:
+        if name in gathered.strays:
+            return True
+        assert gathered.loaded is not None
+        return any(not file.complete and (name == word or _heads(word, name, file)) for file in gathered.loaded.files)
+
+    return hidden
+
+
+def _heads(word: str, name: str, file: File) -> bool:
+    """Whether a name stands in a file other than as the value of an attribute of that word."""
+    text = file.source.text
+    start = text.find(name)
+    while start >= 0:
+        before = text[:start].rstrip(' \t"')
+        if not before.endswith("=") or not before[:-1].rstrip().endswith(word):
+            return True
+        start = text.find(name, start + 1)
+    return False
+
+
+# What is served
+
+
+def _implied(gathered: _Gathered, shelves: Shelves, loaded: Loaded) -> Fields | None:
+    """The serve that nobody wrote: where model, hardware and SLA occur once each."""
+    if any(not file.complete and mentioned("serve", file.source) for file in loaded.files) or gathered.strays:
+        return None
+    if any(len(gathered.of(word)) != 1 for word in ("model", "hardware", "sla")):
+        return None
+    model = gathered.of("model")[0]
+    hardware = gathered.of("hardware")[0]
+    if not (shelves.models.built and shelves.hardware.built and shelves.slas.built):
+        for shelf in (shelves.models, shelves.hardware, shelves.slas):
+            shelf.missed = True
+    del hardware
+    return Fields(SERVE, model.source, model.span, model.head, name=model.name or "serve")
+
+
+def _nothing_served(gathered: _Gathered, loaded: Loaded, findings: Findings) -> None:
+    """A file with models and hardware and no serve may be a library for others to import: that is worth a word, no more,
+    unless it has all three kinds, of which one has several."""
+    models, hardware, slas = (gathered.own.get(word, []) for word in ("model", "hardware", "sla"))
+    if not models or not hardware or not loaded.complete or gathered.strays:
+        return
+    counts = [(word, len(blocks)) for word, blocks in (("model", models), ("hardware", hardware), ("sla", slas))]
+    several = [word for word, count in counts if count > 1]
+    if not slas:
+        message = "nothing is served: without an `sla` no `serve` is implied"
+        help_ = ("write `sla NAME { … }`, or `serve NAME { … }` for one without bounds",)
+    else:
+        message = f"nothing is served: with several of {listed(several, 'and')} no `serve` is implied"
+        help_ = ("write `serve NAME { model = …, hardware = …, sla = … }`",)
+    at = models[0]
+    findings.add("KC105", message, at.source, at.head, severity="warning" if slas else "note", help=help_)
+
+
+def _unused(gathered: _Gathered, shelves: Shelves, cards: CardShelf, findings: Findings) -> None:
+    kinds = {
+        "model": shelves.models,
+        "hardware": shelves.hardware,
+        "sla": shelves.slas,
+        "router": shelves.routers,
+    }
+    unused(kinds, gathered.own, findings)
+    gpus = Shelf("gpu", built=dict(cards.own), used=cards.used)
+    unused({"gpu": gpus}, gathered.own, findings)
