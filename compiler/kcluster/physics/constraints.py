@@ -18,8 +18,8 @@ from kcluster.units import Figure, given
 MOST_TP = 64
 """Tensor-parallel sizes beyond this are never proposed."""
 
-MARLIN_OUTPUT = 64
-MARLIN_INPUT = 128
+MARLIN_COLUMNS = 64
+MARLIN_ROWS = 128
 """What the Marlin kernel needs of a shard: output columns by 64, input rows by 128."""
 
 MINIMUM_CAPABILITY: dict[str, tuple[int, int]] = {
@@ -275,55 +275,55 @@ def _expert_widths(arch: Architecture) -> tuple[int, ...]:
 
 
 def _blocks(arch: Architecture, fmt: WeightFormat, cut: Cut) -> list[Broken]:
-    """KC306: what a quantization shares along a shard must end at the shard's edge."""
-    if not fmt.quantized or cut.tp * cut.dp == 1:
+    """KC306: what a quantization shares along a shard must end at the shard's edge. MXFP4 is padded by the engine."""
+    if not fmt.quantized or cut.tp * cut.dp == 1 or family(fmt) == "mxfp4":
         return []
     found: dict[str, Broken] = {}
     for what, width, shards, rows in _shards(arch, fmt, cut):
         if width % shards:
-            continue  # KC301 or KC309 says so already
-        shard = width // shards
-        because = _block_mismatch(fmt, what, width, shard, shards, rows)
+            continue  # KC301 or KC309 says so
+        because = _block_mismatch(fmt, what, width, shards, rows)
         if because:
-            found[because] = Broken("KC306", "tp", because, True, (_count(what, width), _count("shard", shard)))
+            found[because] = Broken(
+                "KC306", "tp", because, True, (_count(what, width), _count("shard", width // shards))
+            )
     return list(found.values())
 
 
 def _shards(arch: Architecture, fmt: WeightFormat, cut: Cut) -> list[tuple[str, int, int, bool]]:
-    """(what, width, shards, whether the width is the input of a row-parallel matrix too) of every sharded width."""
+    """(what, width, shards, whether the width is also the input of a row-parallel matrix) of every width that is cut."""
     found: list[tuple[str, int, int, bool]] = []
-    if fmt.covers == "linear" and cut.tp > 1:
+    attention = arch.attention
+    if cut.tp > 1 and fmt.covers in ("linear", "ffn"):
         found += [("the intermediate size", width, cut.tp, True) for width in _dense_widths(arch)]
-        attention = arch.attention
+    if cut.tp > 1 and fmt.covers == "linear" and attention is not None:
+        found.append(("the attention width", attention.heads * attention.v_head_dim, cut.tp, True))
         if isinstance(attention, GroupedAttention):
-            found.append(("the attention width", attention.heads * attention.v_head_dim, cut.tp, True))
-            if attention.kv_heads >= cut.tp:
-                found.append(("the KV width", attention.kv_heads * attention.head_dim, cut.tp, False))
-        elif isinstance(attention, LatentAttention):
-            found.append(("the attention width", attention.heads * attention.v_head_dim, cut.tp, True))
+            # a rank holds at least one KV head
+            held = min(cut.tp, attention.kv_heads)
+            found.append(("the KV width", attention.kv_heads * attention.head_dim, held, False))
     if not cut.ep:
         found += [("the experts' intermediate size", width, cut.expert_shards, True) for width in _expert_widths(arch)]
     return found
 
 
-def _block_mismatch(fmt: WeightFormat, what: str, width: int, shard: int, shards: int, rows: bool) -> str:
+def _block_mismatch(fmt: WeightFormat, what: str, width: int, shards: int, rows: bool) -> str:
+    shard = width // shards
+    cut = f"{what} {width} / {shards} = {shard}"
     if fmt.block is not None:
-        size = fmt.block[1] if rows else fmt.block[0]
-        if shard % size:
-            return f"{what} {width} / {shards} = {shard} is not a multiple of the block of {size}"
-        return ""
+        size = max(fmt.block) if rows else fmt.block[0]
+        return f"{cut} is not a multiple of the block of {size}" if shard % size else ""
     if fmt.group and rows and shard % fmt.group:
-        return f"{what} {width} / {shards} = {shard} is not a multiple of the group of {fmt.group}"
-    if fmt.bytes_per_parameter == 0.5 and fmt.group >= 32 and fmt.covers == "linear" and _marlin(fmt):
-        if rows and shard % MARLIN_INPUT:
-            return f"{what} {width} / {shards} = {shard} is below what Marlin needs, a multiple of {MARLIN_INPUT}"
-        if not rows and shard % MARLIN_OUTPUT:
-            return f"{what} {width} / {shards} = {shard} is below what Marlin needs, a multiple of {MARLIN_OUTPUT}"
+        return f"{cut} is not a multiple of the group of {fmt.group}"
+    if _marlin(fmt) and rows and shard % MARLIN_ROWS:
+        return f"{cut} is not a multiple of the {MARLIN_ROWS} rows that the Marlin kernel takes"
+    if _marlin(fmt) and shard % MARLIN_COLUMNS:
+        return f"{cut} is not a multiple of the {MARLIN_COLUMNS} columns that the Marlin kernel takes"
     return ""
 
 
 def _marlin(fmt: WeightFormat) -> bool:
-    return fmt.name.startswith(("awq", "gptq"))
+    return family(fmt) == "int4" and fmt.name.startswith(("awq", "gptq", "w4a16"))
 
 
 def family(fmt: WeightFormat) -> str:
@@ -332,10 +332,10 @@ def family(fmt: WeightFormat) -> str:
     for known in ("nvfp4", "mxfp4", "mxfp8", "fp8"):
         if name.startswith(known):
             return known
-    if "int4" in name or name.startswith(("awq", "gptq", "w4a16")):
-        return "int4"
-    if "int8" in name or name.startswith("w8a8"):
+    if "int8" in name or name.startswith("w8"):
         return "int8"
+    if "int4" in name or name.startswith("w4"):
+        return "int4"
     return name if name in ("bf16", "fp16", "fp32") else "other"
 
 
@@ -387,5 +387,5 @@ def _kv_format(arch: Architecture, limits: Limits) -> list[Broken]:
     own = {"bfloat16": "bf16", "float16": "fp16"}.get(arch.dtype)
     if limits.kv_format not in ("bf16", "fp16") or own is None or limits.kv_format == own:
         return []
-    because = f"a {limits.kv_format} KV cache differs from the model's dtype {arch.dtype}"
+    because = f"{'an' if limits.kv_format == 'fp16' else 'a'} {limits.kv_format} KV cache differs from the model's dtype {arch.dtype}"
     return [Broken("KC805", "kv_cache", because, True)]

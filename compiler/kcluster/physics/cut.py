@@ -6,6 +6,8 @@ from typing import Literal
 
 from attrs import frozen
 
+from kcluster.physics.architecture import Layer
+
 KvFormat = Literal["bf16", "fp16", "fp8", "nvfp4"]
 
 
@@ -61,7 +63,7 @@ class EngineVersion:
         return ".".join(str(part) for part in self.version)
 
 
-@frozen
+@frozen(cache_hash=True)
 class Limits:
     """What the engine is started with and what its memory and time depend on.
 
@@ -81,6 +83,10 @@ class Limits:
     language_model_only: bool = False
     speculative_tokens: int = 0
     speculative_acceptance: float = 0.0
+    mtp: bool = True
+    """Whether drafting (speculative_tokens above 0) is by the model's own multi-token-prediction layers, where it has them."""
+    draft_layers: tuple[Layer, ...] = ()
+    """The layers of a drafter of its own, whose KV lives in the same pool."""
 
 
 @frozen

@@ -19,6 +19,7 @@ from kcluster.physics.architecture import (
     DeltaNet,
     GroupedAttention,
     LatentAttention,
+    Layer,
     Mamba,
     Mixer,
     ShortConvolution,
@@ -36,6 +37,15 @@ INDEX_SCALE_GROUP = 128
 
 PACKED_LATENT_BYTES = 656
 """One token of DeepSeek's packed fp8 latent: 512 fp8 values, 4 fp32 scales, 64 rope values of 16 bits."""
+
+BATCHES_IN_FLIGHT_SINCE = (0, 26)
+HYBRID_PREFIX_CACHING_SINCE = (0, 26)
+NULL_BLOCK_SINCE = (0, 29)
+STATE_CHECKPOINT_SINCE = (0, 33)
+TOKENS_BY_CONCURRENCY_SINCE = (0, 21)
+
+CHECKPOINT_TOKENS = 64
+"""Tokens on which FlashInfer's delta-rule kernel can leave a checkpoint."""
 
 GroupKind = Literal["full", "window", "chunk", "state"]
 
@@ -157,7 +167,7 @@ def recurrent_channels(mixer: Mixer, hidden: int) -> int:
     return hidden if isinstance(mixer, ShortConvolution) else 0
 
 
-def default_block_size(arch: Architecture, engine: EngineVersion, card: Card | None) -> int:
+def default_block_size(arch: Architecture, limits: Limits, engine: EngineVersion, card: Card | None) -> int:
     """Tokens of a block when nobody sets it: 16, but what the latent-attention kernel of the card wants."""
     attention = arch.attention
     if not isinstance(attention, LatentAttention) or card is None or card.compute_capability is None:
@@ -166,52 +176,64 @@ def default_block_size(arch: Architecture, engine: EngineVersion, card: Card | N
         return 64
     major = card.compute_capability[0]
     if major == 9:
-        return 64
+        return 64 if not engine.at_least(0, 19) or limits.kv_format == "fp8" else 16
     if major == 10:
-        return 128 if not engine.at_least(0, 12) else 64
+        return 32 if engine.at_least(0, 19) else 128
     return 16
 
 
 def in_flight_tokens(limits: Limits, cut: Cut, engine: EngineVersion) -> int:
-    """Tokens scheduled but not yet settled, which a sliding layer keeps beside its window.
-
-    Source: vLLM 0.33 `config/vllm.py` (batches in flight × max_num_batched_tokens); one batch before that.
-    """
-    batches = 1
-    if engine.at_least(*IN_FLIGHT_BATCHES_SINCE):
-        batches = cut.pp if cut.pp > 1 else 2
+    """Tokens scheduled but not yet settled, which a sliding layer keeps beside its window: one batch, since 0.26 every batch
+    that the scheduler keeps in flight (vLLM, `config/vllm.py`, max_concurrent_batches)."""
+    batches = cut.pp + 1 if engine.at_least(*BATCHES_IN_FLIGHT_SINCE) else 1
     return batches * limits.max_num_batched_tokens
 
 
-IN_FLIGHT_BATCHES_SINCE = (0, 27)
-NULL_BLOCK_SINCE = (0, 27)
-TOKENS_BY_CONCURRENCY_SINCE = (0, 21)
-HYBRID_PREFIX_CACHING_SINCE = (0, 27)
+def state_blocks(arch: Architecture, limits: Limits, engine: EngineVersion, card: Card | None) -> int:
+    """Blocks of recurrent state that one sequence holds in every recurrent group: one, a second with prefix caching (on by
+    default for hybrids since 0.26), a third where the kernel keeps a checkpoint (0.33), and one a speculative token."""
+    blocks = 1 + limits.speculative_tokens
+    if limits.prefix_caching and engine.at_least(*HYBRID_PREFIX_CACHING_SINCE):
+        blocks += 1
+        blocks += state_checkpoint(arch, engine, card)
+    return blocks
 
 
-def state_blocks(limits: Limits, engine: EngineVersion) -> int:
-    """Blocks of recurrent state that one sequence holds in every recurrent group: one, a second with prefix caching, and one
-    a speculative token. Prefix caching of hybrids is on by default only in newer engines."""
-    cached = limits.prefix_caching and engine.at_least(*HYBRID_PREFIX_CACHING_SINCE)
-    return (2 if cached else 1) + limits.speculative_tokens
+def state_checkpoint(arch: Architecture, engine: EngineVersion, card: Card | None) -> bool:
+    """Whether prefills leave a checkpoint of the state inside a batch: Mamba-2, and gated delta-rule layers where FlashInfer's
+    kernel runs (compute capability 9 and 10)."""
+    if not engine.at_least(*STATE_CHECKPOINT_SINCE):
+        return False
+    mixers = {type(mixer) for layer in arch.layers for mixer in layer.mixers}
+    if DeltaNet in mixers:
+        return card is not None and card.compute_capability is not None and card.compute_capability[0] in (9, 10)
+    return Mamba in mixers
 
 
 def kv_layout(
     arch: Architecture, cut: Cut, limits: Limits, engine: EngineVersion, card: Card | None = None
 ) -> KvLayout:
     """How the engine lays the cache of this model out over the stages of this cut. Cached."""
-    block = limits.block_size or default_block_size(arch, engine, card)
+    block = limits.block_size or default_block_size(arch, limits, engine, card)
     return _layout(
         arch,
         cut.tp,
         stage_layers(len(arch.layers), cut),
         limits.kv_format,
         block,
-        state_blocks(limits, engine),
+        state_blocks(arch, limits, engine, card),
         limits.speculative_tokens,
+        drafting_layers(arch, limits),
         engine,
         card,
     )
+
+
+def drafting_layers(arch: Architecture, limits: Limits) -> tuple[Layer, ...]:
+    """The layers of a drafter that hold KV beside the model's: its own, or the model's multi-token-prediction layers."""
+    if not limits.speculative_tokens:
+        return ()
+    return limits.draft_layers or (arch.mtp_layers if limits.mtp else ())
 
 
 @lru_cache(maxsize=4096)
@@ -223,10 +245,11 @@ def _layout(
     block: int,
     states: int,
     speculative: int,
+    drafter: tuple[Layer, ...],
     engine: EngineVersion,
     card: Card | None,
 ) -> KvLayout:
-    caches = _layer_caches(arch, tp, stages, kv_format, block, states, speculative, card)
+    caches = _layer_caches(arch, tp, stages, kv_format, block, states, speculative, drafter, card)
     count = len(stages)
     kinds = {(cache.kind, cache.span) for cache in caches}
     if len(kinds) <= 1:
@@ -235,7 +258,8 @@ def _layout(
         first = caches[0]
         pages = tuple(sum(cache.page for cache in caches if cache.stage == stage) for stage in range(count))
         return KvLayout((KvGroup(first.kind, first.span, first.block, _per_stage(caches, count)),), pages)
-    caches, page = _unify(caches, block)
+    aligned = block if not state_checkpoint(arch, engine, card) else math.lcm(block, CHECKPOINT_TOKENS)
+    caches, page = _unify(caches, aligned)
     return _grouped(caches, page, count, engine)
 
 
@@ -247,17 +271,17 @@ def _layer_caches(
     block: int,
     states: int,
     speculative: int,
+    drafter: tuple[Layer, ...],
     card: Card | None,
 ) -> list[_LayerCache]:
     stage_of = [stage for stage, layers in enumerate(stages) for _ in range(layers)]
     layers = [(layer, stage_of[index]) for index, layer in enumerate(arch.layers)]
-    if speculative:
-        layers += [(layer, len(stages) - 1) for layer in arch.mtp_layers]
+    layers += [(layer, len(stages) - 1) for layer in drafter]
     caches = []
     for layer, stage in layers:
         for mixer in layer.mixers:
             if isinstance(mixer, GroupedAttention):
-                if mixer.no_kv:
+                if mixer.no_kv or mixer.cross:
                     continue
                 kind: GroupKind = "window" if mixer.window else "chunk" if mixer.chunk else "full"
                 span = mixer.window or mixer.chunk or 0
@@ -290,15 +314,21 @@ def _unify(caches: list[_LayerCache], block: int) -> tuple[list[_LayerCache], fl
     return unified, page
 
 
+def _pad_below(engine: EngineVersion) -> float:
+    """How much larger the largest kind may be for all groups to take its size."""
+    if engine.at_least(0, 19):
+        return 1.5
+    return 1.25 if engine.at_least(0, 12) else 1.0
+
+
 def _grouped(caches: list[_LayerCache], page: float, stages: int, engine: EngineVersion) -> KvLayout:
-    """Deal layers of each kind into groups of one size: the smallest count, or the largest where it is less than half as
-    large again (from 0.12 on)."""
+    """Deal layers of each kind into groups of one size: the smallest count, or the largest where it is little larger."""
     kinds: dict[tuple[GroupKind, int, int], list[_LayerCache]] = {}
     for cache in caches:
         kinds.setdefault((cache.kind, cache.span, cache.block), []).append(cache)
     counts = [len(members) for members in kinds.values()]
     size = min(counts)
-    if engine.at_least(0, 12) and max(counts) < 1.5 * size:
+    if max(counts) < _pad_below(engine) * size:
         size = max(counts)
     groups = []
     for (kind, span, block), members in kinds.items():
@@ -351,12 +381,14 @@ def _token_parts(arch: Architecture, cut: Cut, limits: Limits, stage: int, card:
     layers = stage_layers(len(arch.layers), cut)
     start = sum(layers[:stage])
     members = list(arch.layers[start : start + layers[stage]])
-    if limits.speculative_tokens and stage == len(layers) - 1:
-        members += arch.mtp_layers
+    if stage == len(layers) - 1:
+        members += drafting_layers(arch, limits)
     counts: dict[GroupedAttention | LatentAttention, int] = {}
     for layer in members:
         for mixer in layer.mixers:
-            if isinstance(mixer, LatentAttention) or (isinstance(mixer, GroupedAttention) and not mixer.no_kv):
+            if isinstance(mixer, LatentAttention) or (
+                isinstance(mixer, GroupedAttention) and not (mixer.no_kv or mixer.cross)
+            ):
                 counts[mixer] = counts.get(mixer, 0) + 1
     parts = {}
     for index, (mixer, count) in enumerate(counts.items()):

@@ -49,7 +49,7 @@ __all__ = [
     "most_sequences",
 ]
 
-LARGEST_TIER_SINCE = (0, 29)
+LARGEST_TIER_SINCE = (0, 28)
 GB10_SMALL_TIER_SINCE = (0, 33)
 MOST_LENGTH = 2**27
 """Tokens beyond which no search for a length goes."""
@@ -112,7 +112,17 @@ def memory(
             cut,
             stage,
             layers[stage],
-            _weights(arch, fmt, cut, stage, exact_weight_bytes, draft_bytes, constants),
+            _weights(
+                arch,
+                fmt,
+                cut,
+                stage,
+                exact_weight_bytes,
+                draft_bytes,
+                bool(limits.speculative_tokens and limits.mtp and not limits.draft_layers),
+                not limits.language_model_only,
+                constants,
+            ),
         )
         for stage in range(cut.pp)
     )
@@ -154,17 +164,18 @@ def _weights(
     stage: int,
     exact: int | None,
     draft: float,
+    mtp: bool,
+    vision: bool,
     constants: MemoryConstants,
 ) -> Figure:
-    weights = stage_weights(arch, fmt, cut, stage, exact_bytes=exact)
-    low, high = constants.weights.range()
-    ranged = weights.between(weights.range()[0] * low, weights.range()[1] * high)
+    weights = stage_weights(arch, fmt, cut, stage, exact_bytes=exact, mtp=mtp, vision=vision)
+    if weights.low is None:
+        low, high = constants.weights.range()
+        weights = weights.spread(low, high)
     if not draft or stage != cut.pp - 1:
-        return evolve(ranged, name="memory.weights")
-    total = derive(
-        "memory.weights", "bytes", "model + drafter", model=ranged, drafter=Figure("drafter", draft, "bytes")
-    )
-    return spread(total, ranged)
+        return evolve(weights, name="memory.weights")
+    drafter = Figure("memory.drafter", draft, "bytes")
+    return spread(derive("memory.weights", "bytes", "model + drafter", model=weights, drafter=drafter), weights)
 
 
 @lru_cache(maxsize=4096)
@@ -226,7 +237,7 @@ def _stage(
     return _Stage(weights, peak, libraries, graph, outside, kv)
 
 
-_NO_GRAPHS = derive("memory.cuda_graph", "bytes", "0", source="before vLLM 0.21 graphs lie outside the budget")
+_NO_GRAPHS = derive("memory.cuda_graph", "bytes", "0", source="before vLLM 0.20 graphs lie outside the budget")
 
 
 def _unified(card: Card) -> bool:
@@ -436,7 +447,7 @@ def default_limits(
 ) -> tuple[int, int]:
     """What the engine's API server takes for (max_num_seqs, max_num_batched_tokens) where they are not given.
 
-    Tiers by what the driver reports as total: 160 GiB (since 0.29), 70 GiB (A100 excepted, GB10 since 0.33), smaller. Source:
+    Tiers by what the driver reports as total: 160 GiB (since 0.28), 70 GiB (A100 excepted, GB10 since 0.33), smaller. Source:
     vLLM, `engine/arg_utils.py`.
     """
     size = card.memory.value

@@ -13,8 +13,8 @@ from kcluster.physics.hardware import Card
 from kcluster.physics.kv import recurrent_channels
 from kcluster.units import Figure, derive
 
-GRAPHS_IN_BUDGET_SINCE = (0, 21)
-"""From vLLM 0.21 an estimate of what CUDA graphs will take is subtracted before the KV cache is sized."""
+GRAPHS_IN_BUDGET_SINCE = (0, 20)
+"""From vLLM 0.20 (its log line says 0.21) an estimate of what CUDA graphs will take is subtracted before the KV cache is sized."""
 
 FUSED_SAMPLER_SINCE = (0, 17)
 MIXED_SAMPLER_UNTIL = (0, 11, 2)

@@ -1,0 +1,238 @@
+"""The budget by hand: round constants, one term at a time."""
+
+from __future__ import annotations
+
+import pytest
+from attrs import evolve
+
+from kcluster.physics.architecture import Architecture
+from kcluster.physics.cut import Cut, EngineVersion
+from kcluster.physics.memory import (
+    default_limits,
+    held_requests,
+    longest_length,
+    memory,
+    most_sequences,
+)
+from kcluster.physics.results import Memory
+from kcluster.units import GIB, MIB
+from tests.physics.shapes import (
+    BF16,
+    LLAMA_70B,
+    QWEN_235B,
+    TINY,
+    VLLM_19,
+    VLLM_33,
+    card,
+    constant,
+    constants,
+    deepseek,
+    dense,
+    gpt_oss,
+    limits,
+    qwen35_27b,
+)
+
+H100 = card()
+L40S = card("l40s", 44.39, (8, 9), link=None, form="pcie")
+VLLM_16 = EngineVersion("vllm", (0, 16))
+
+
+def budget(
+    arch: Architecture = LLAMA_70B, cut: Cut | None = None, engine: EngineVersion = VLLM_33, **others: object
+) -> Memory:
+    asked = others.pop("limits", limits())
+    cards = others.pop("cards", (H100,))
+    values = others.pop("constants", constants())
+    return memory(arch, BF16, cut or Cut(tp=4), asked, cards, engine, values, **others)  # type: ignore[arg-type]
+
+
+def test_terms_add_up() -> None:
+    found = budget()
+    assert found.usable.value == pytest.approx(79.11 * GIB * 0.9, abs=1)
+    # sampler 16 × 256 × 128,256 + the hidden states 2 × 8,192 × 8,192 = 0.61 GiB; the forward pass at 8,192 tokens holds
+    # 2 × (4 × 8,192 + 3 × 28,672 / 4) × 8,192 = 0.83 GiB: the larger counts
+    assert found.activation.value == 2 * (4 * 8192 + 3 * 28672 / 4) * 8192
+    # base, and the large buffers of tp 4 on NVLink since 0.17
+    assert found.non_torch.value == 2.25 * GIB
+    assert found.cuda_graph.value == 80 * 20 * MIB
+    left = found.usable.value - found.weights.value - found.activation.value - found.non_torch.value
+    assert found.kv_cache.value == left - found.cuda_graph.value
+    # whole blocks of 16 tokens of 81,920 B
+    blocks = found.kv_cache.value // (16 * 81_920)
+    assert found.max_concurrency.value == blocks / 512
+    assert found.kv_tokens.value == int(blocks / 512 * 8192)
+    assert (found.starts, found.weights_fit) == ("yes", "yes")
+
+
+def test_the_sampler_counts_where_it_is_larger() -> None:
+    asked = limits(sequences=1024, batched=2048)
+    fused = budget(limits=asked)
+    assert fused.activation.value == 16 * 1024 * 128_256 + 2 * 2048 * 8192
+    # the sorting sampler of 0.16 takes 40 bytes instead
+    assert budget(limits=asked, engine=VLLM_16).activation.value == 40 * 1024 * 128_256 + 2 * 2048 * 8192
+
+
+def test_graphs_lie_outside_the_budget_of_old_engines() -> None:
+    assert budget(engine=VLLM_19).cuda_graph.value == 0
+    assert budget(engine=EngineVersion("vllm", (0, 20))).cuda_graph.value == 80 * 20 * MIB
+    assert budget(limits=limits(eager=True)).cuda_graph.value == 0
+    # 0.99 of the card and 80 × 10 MiB of graphs on top are more than there is
+    tight = budget(engine=VLLM_19, limits=limits(utilization=0.995))
+    assert tight.starts == "uncertain"
+
+
+@pytest.mark.parametrize(
+    ("used", "tp", "engine", "expected"),
+    [
+        (H100, 1, VLLM_33, 0.25),
+        (H100, 2, VLLM_16, 0.75),
+        (H100, 8, VLLM_16, 0.25 + 0.5 + 2 * 0.25),
+        (H100, 8, VLLM_33, 2.25),
+        (L40S, 4, VLLM_33, 0.25 + 2 * 0.125),  # no custom all-reduce over PCIe
+        (card("mi300x", 191.98, None, link="xgmi", vendor="amd"), 8, VLLM_33, 1 + 3 * 0.5),
+    ],
+)
+def test_communicators(used: object, tp: int, engine: EngineVersion, expected: float) -> None:
+    found = budget(TINY, Cut(tp=tp), engine, cards=(used,), limits=limits(512, 128, 2048))
+    assert found.non_torch.value == expected * GIB
+
+
+def test_experts_and_recurrent_layers_have_buffers_of_their_own() -> None:
+    asked = limits(sequences=16, batched=4096)
+    # 2 × 4 × 4,096 × 4,096 hidden; 8 experts × (4,096 + 1,536 / 4) × 2 × 4,096
+    expected = 2 * 4 * 4096 * 4096 + 2 * 4096 * 8 * (4096 + 384)
+    assert budget(QWEN_235B, limits=asked).activation.value == expected
+    # with expert parallel they are whole: 8 × (max(2 × 1,536, 4,096) + 1,536)
+    whole = 2 * 4 * 4096 * 4096 + 2 * 4096 * 8 * (4096 + 1536)
+    assert budget(QWEN_235B, Cut(tp=4, ep=True), limits=asked).activation.value == whole
+    # 10,240 convolution channels / 4: 6 of them live beside 4 × 5,120 hidden and 3 × 17,408 / 4
+    hybrid = 2 * 4096 * (4 * 5120 + 3 * 17408 / 4 + 6 * 10_240 / 4)
+    assert budget(qwen35_27b(), limits=asked).activation.value == hybrid
+
+
+def test_vision_encoders_are_profiled_unless_left_out() -> None:
+    seeing = evolve(TINY, vision_parameters=10**8)
+    asked = limits(512, 8, 4096)
+    assert budget(seeing, Cut(), limits=asked).activation.value == 65536 * 4096
+    assert budget(seeing, Cut(), limits=evolve(asked, language_model_only=True)).activation.value < 65536 * 4096
+
+
+def test_ranges_combine_as_independent_errors() -> None:
+    loose = constants(
+        base_cuda=constant(GIB / 4, 0, GIB / 4 + 3 * GIB / 10),
+        communicator_large=constant(2 * GIB, 2 * GIB, 2.4 * GIB),
+    )
+    found = budget(constants=loose)
+    # 0.3 and 0.4 GiB upwards make 0.5 GiB down for KV; 0.25 and 0 downwards make 0.25 up
+    low, high = found.kv_cache.range()
+    assert found.kv_cache.value - low == pytest.approx(0.5 * GIB)
+    assert high - found.kv_cache.value == pytest.approx(0.25 * GIB)
+    tokens_low, tokens_high = found.kv_tokens.range()
+    assert tokens_low < found.kv_tokens.value < tokens_high
+
+
+def test_the_smallest_card_decides() -> None:
+    cut = Cut(tp=4, pp=2)
+    alike = budget(cut=cut, cards=(H100, H100))
+    mixed = budget(cut=cut, cards=(H100, L40S))
+    assert mixed.total.value == 44.39 * GIB
+    assert mixed.max_concurrency.value < alike.max_concurrency.value / 2
+    assert [stage.layers for stage in mixed.stages] == [40, 40]
+    assert mixed.stages[0].kv_cache.value == alike.stages[0].kv_cache.value
+    # only the last stage samples
+    many = limits(sequences=1024, batched=1024)
+    staged = budget(cut=cut, limits=many, cards=(H100, H100))
+    assert staged.stages[0].kv_cache.value > staged.stages[1].kv_cache.value
+
+
+def test_starts_by_the_range() -> None:
+    wide = constants(pool=constant(0, -0.1, 0.1))
+    # one request of n tokens takes n × 81,920 B of a pool of about 31 GiB with a doubt of 7.9 GiB either way
+    pool = budget(constants=wide).kv_cache.value
+    for share, expected in ((0.5, "yes"), (1.0, "uncertain"), (1.5, "no")):
+        length = int(share * pool / 81_920)
+        found = budget(dense(80, 8192, 64, 8, 128, 28672, 128256, 10**7), constants=wide, limits=limits(length))
+        assert found.starts == expected, share
+    assert budget(constants=wide, limits=limits(utilization=0.05)).weights_fit == "no"
+    assert budget(constants=wide, limits=limits(utilization=0.05)).starts == "no"
+
+
+def test_what_others_hold_is_not_free() -> None:
+    # the engine asks for 0.9 of the total; 10 GiB of 79.11 taken leave 0.87
+    assert budget(reserved=10 * GIB).starts == "no"
+    assert budget(reserved=5 * GIB).starts == "yes"
+    # what it asks for does not change
+    assert budget(reserved=5 * GIB).kv_cache == budget().kv_cache
+
+
+def test_a_pool_of_given_bytes_ignores_the_utilization() -> None:
+    fixed = budget(limits=limits(utilization=0.1, kv_cache_memory_bytes=4 * GIB))
+    assert fixed.kv_cache.value == 4 * GIB
+    assert fixed.max_concurrency.value == (4 * GIB // (16 * 81_920)) / 512
+    assert fixed.starts == "yes"
+    assert budget(limits=limits(kv_cache_memory_bytes=60 * GIB)).starts == "no"
+
+
+def test_drafters_are_weights_of_the_last_stage() -> None:
+    plain, drafting = budget(), budget(draft_bytes=float(GIB))
+    assert drafting.weights.value == plain.weights.value + GIB
+    assert drafting.kv_cache.value == plain.kv_cache.value - GIB
+
+
+def test_requests_of_other_lengths() -> None:
+    found = budget()
+    held = held_requests(found, LLAMA_70B, Cut(tp=4), limits(), VLLM_33, 1000)
+    # 1,000 tokens are 63 blocks of 16; one of 8,192 takes 512
+    assert held.value == pytest.approx(found.max_concurrency.value * 512 / 63)
+    assert most_sequences(found, LLAMA_70B, Cut(tp=4), limits(), VLLM_33, 1000) == int(held.range()[0])
+
+
+def test_the_longest_length_starts_and_one_more_does_not() -> None:
+    far = dense(80, 8192, 64, 8, 128, 28672, 128256, 10**7)
+    found = budget(far)
+    longest = longest_length(found, far, Cut(tp=4), limits(), VLLM_33)
+    blocks = found.kv_cache.value // (16 * 81_920)
+    assert longest == (blocks - 1) * 16  # one null block
+    assert budget(far, limits=limits(longest)).starts == "yes"
+    assert budget(far, limits=limits(longest + 1)).starts == "no"
+    assert longest_length(budget(), LLAMA_70B, Cut(tp=4), limits(), VLLM_33) == 131_072
+    assert longest_length(found, far, Cut(tp=4), limits(), VLLM_33, safe=True) <= longest
+
+
+@pytest.mark.parametrize(
+    ("used", "engine", "expected"),
+    [
+        (H100, VLLM_33, (1024, 8192)),
+        (card("a100-80gb-sxm", 79.25, (8, 0)), VLLM_33, (256, 2048)),
+        (card("b200-sxm", 178.35, (10, 0)), VLLM_33, (1024, 16384)),
+        (card("b200-sxm", 178.35, (10, 0)), VLLM_19, (1024, 8192)),
+        (card("gb10", 121.65, (12, 1), link=None, form="soc"), VLLM_33, (256, 2048)),
+        (card("gb10", 121.65, (12, 1), link=None, form="soc"), VLLM_19, (1024, 8192)),
+        (L40S, VLLM_33, (256, 2048)),
+    ],
+)
+def test_defaults_by_card(used: object, engine: EngineVersion, expected: tuple[int, int]) -> None:
+    assert default_limits(LLAMA_70B, used, engine) == expected  # type: ignore[arg-type]
+
+
+def test_defaults_beside_given_limits() -> None:
+    # the batch is at most every sequence at its longest
+    assert default_limits(TINY, H100, VLLM_33, max_model_len=512, max_num_seqs=4) == (4, 2048)
+    assert default_limits(TINY, H100, VLLM_33, max_num_batched_tokens=128) == (128, 128)
+    assert default_limits(LLAMA_70B, L40S, VLLM_33, max_model_len=65536, chunked_prefill=False) == (256, 65536)
+
+
+def test_latent_attention_expands_its_context() -> None:
+    asked = limits(163_840, 64, 2048)
+    found = budget(deepseek(), Cut(tp=8), limits=asked)
+    # 64 Ki tokens × 16 heads × (128 + 128) × 2 B = 0.5 GiB; hidden 2 × 4 × 2,048 × 7,168; dense 3 × 18,432 / 8;
+    # eight experts × (7,168 + 2,048 / 8)
+    expected = 0.5 * GIB + 2 * 2048 * (4 * 7168 + 3 * 18432 / 8 + 8 * (7168 + 256))
+    assert found.activation.value == expected
+
+
+def test_why_explains_the_pool() -> None:
+    found = budget(gpt_oss(36))
+    assert found.kv_cache.formula == "usable - weights - activation - non_torch - cuda_graph"
+    assert [name for name, _ in found.kv_cache.inputs] == ["usable", "weights", "activation", "non_torch", "cuda_graph"]
