@@ -1,1 +1,62 @@
 """Plan to artifacts, one module or package per target."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+from kcluster.planner.types import Plan
+from kcluster.targets.types import TARGETS, Artifact, Emitter
+
+_MODULES: Final = {
+    "vllm": "kcluster.targets.vllm",
+    "ray": "kcluster.targets.ray",
+    "nginx": "kcluster.targets.nginx",
+    "runbook": "kcluster.targets.runbook",
+}
+"""Target → the module that registers it, in the order in which files are written. A module is imported when asked for."""
+
+PLAN_FILE: Final = "plan.toml"
+
+
+def target_names() -> tuple[str, ...]:
+    """The names that `compile --target` takes."""
+    return tuple(_MODULES)
+
+
+def emitter(name: str) -> Emitter:
+    """The function of one target.
+
+    Raises:
+        KeyError: there is no target of that name.
+    """
+    module = _MODULES[name]
+    if name not in TARGETS:
+        import_module(module)
+    return TARGETS[name]
+
+
+def emit(plan: Plan, targets: tuple[str, ...] | None = None) -> tuple[Artifact, ...]:
+    """Every file of the output, `plan.toml` last; with `targets`, of those only. A target that the plan does not ask for
+    gives no file.
+
+    Raises:
+        KeyError: there is no target of that name.
+    """
+    from kcluster.targets.plan_toml import plan_toml
+
+    wanted = target_names() if targets is None else tuple(dict.fromkeys(targets))
+    for name in wanted:
+        if name not in _MODULES:
+            raise KeyError(name)
+    artifacts = tuple(artifact for name in _MODULES if name in wanted for artifact in emitter(name)(plan))
+    artifacts += (Artifact(PLAN_FILE, plan_toml(plan, artifacts)),)
+    paths = [artifact.path for artifact in artifacts]
+    assert len(paths) == len(set(paths)), "two targets write the same file"
+    assert all(_safe(path) for path in paths), "a path leaves the folder"
+    return artifacts
+
+
+def _safe(path: str) -> bool:
+    parts = path.split("/")
+    return path.isprintable() and "\\" not in path and all(part not in ("", ".", "..") for part in parts)
