@@ -92,13 +92,13 @@ def _load(case: Case, cut: Cut, limits: Limits, longest: Figure, typical: Figure
     wanted = case.load.concurrency
     found = []
     for code, held, tokens, what in (
-        ("KC203", longest, min(case.load.context, limits.max_model_len), "the longest requests"),
-        ("KC204", typical, min(case.load.prompt + case.load.completion, limits.max_model_len), "typical requests"),
+        ("KC203", longest, min(case.load.context, limits.max_model_len), "the longest"),
+        ("KC204", typical, min(case.load.prompt + case.load.completion, limits.max_model_len), "typical ones"),
     ):
         everywhere = held_everywhere(held, cut)
         if everywhere.value < wanted:
             number = math.floor(everywhere.value)
-            text = f"the KV cache holds {number:,} of {wanted:,} {what} of {tokens:,} tokens"
+            text = f"the KV cache holds {number:,} of {wanted:,} requests of {tokens:,} tokens, {what}"
             found.append(Violation(code, "concurrency", text, False, (everywhere,)))
     return tuple(found)
 

@@ -196,7 +196,7 @@ class Judge:
             found += memory_violations(case, cut, fit.limits, fit.memory, fit.held_longest, fit.held_typical)
         timed: Performance | None = None
         talk: Communication | None = None
-        if fit.memory is not None and fit.memory.weights_fit != "no" and len(engines) == cut.replicas:
+        if fit.memory is not None and fit.room > 0 and len(engines) == cut.replicas:
             talk, timed = self._times(cut, fit, engines, placed.kinds)
             found += link_violations(case, cut, engines[0], talk, timed)
         found += survival(case, cut, engines)

@@ -33,7 +33,7 @@ def link_violations(
         spans = group_spans_nodes(engine)
         found += _across_nodes(case, cut, engine, talk) if spans else _beyond_bus(case, cut, engine, talk, timed)
     if cut.pp > 1:
-        found += _boundary(cut, talk, timed)
+        found += _boundary(talk, timed)
     if cut.ep_size > 1:
         found += _all_to_all(talk, timed)
     return tuple(found)
@@ -90,17 +90,20 @@ def switched(case: Case, engine: EnginePlacement) -> bool:
     return True
 
 
-def _boundary(cut: Cut, talk: Communication, timed: Performance) -> tuple[Violation, ...]:
-    """KC403: a prompt's activations over the pipeline's boundaries against the time to compute them."""
-    share = _share("communication.boundary_share", talk.prefill_pipeline_seconds, timed.prefill)
+def _boundary(talk: Communication, timed: Performance) -> tuple[Violation, ...]:
+    """KC403: a burst of prompts' activations over the pipeline's boundaries against the time to compute them."""
+    if timed.prefill.value <= 0:
+        return ()
+    burst = derive("performance.burst_prefill_s", "s", "batch * prefill", batch=timed.batch, prefill=timed.prefill)
+    share = _share("communication.boundary_share", talk.prefill_pipeline_seconds, burst)
     if share is None or share.value <= BOUNDARY_SHARE:
         return ()
     text = (
-        f"a prompt's activations ({human(talk.prefill_pipeline_bytes.value, 'bytes')}) take "
+        f"the activations of {timed.batch.value:.0f} prompts ({human(talk.prefill_pipeline_bytes.value, 'bytes')}) take "
         f"{human(talk.prefill_pipeline_seconds.value, 's')} over {talk.pp_path or 'the link'}, "
-        f"{share.value * 100:.0f} % of its prefill of {human(timed.prefill.value, 's')}"
+        f"{share.value * 100:.0f} % of their prefill of {human(burst.value, 's')}"
     )
-    return (Violation("KC403", "pp", text, False, (share, talk.prefill_pipeline_seconds, timed.prefill)),)
+    return (Violation("KC403", "pp", text, False, (share, talk.prefill_pipeline_seconds, burst)),)
 
 
 def _all_to_all(talk: Communication, timed: Performance) -> tuple[Violation, ...]:

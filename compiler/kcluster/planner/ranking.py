@@ -2,7 +2,7 @@
 
 Bounds met come first, then the absence of KC2xx–KC4xx findings, then the predicted cost of an output token, then idle
 cards, then the field's rules of thumb. Fp8 KV costs accuracy: it stands behind the model's own format among candidates
-that do equally well by the bounds.
+that meet the same number of bounds.
 """
 
 from __future__ import annotations
@@ -21,8 +21,24 @@ Key = tuple[float, ...]
 
 SAME_COST: Final = 0.05
 """Costs this close are the same: every prediction is less sure than that."""
+SAME_COST_UNASKED: Final = 0.25
+"""The same where the SLA bounds nothing: then the field's rules of thumb (replicas first) stand unless the prediction clearly
+speaks against them."""
 WIDE_GROUP: Final = 4
 _NOTES: Final = ("KC302", "KC305")
+_THUMB_WORDS: Final = (
+    "tensor parallel stays inside a node",
+    "fewer idle cards",
+    "decode context parallel is not needed",
+    "replicas before larger engines",
+    "tensor parallel beyond four cards pays on switched links only",
+    "no pipeline where none is needed",
+    "whole experts on each card where the link is fast",
+    "a smaller tensor-parallel group does",
+)
+"""What the entries of `thumb` say, in their order."""
+_MILD: Final = ("KC303", "KC304")
+"""Told only where nothing graver speaks against a candidate."""
 
 _BOUND_CODE: Final = {
     "tokens_per_second": "KC501",
@@ -34,19 +50,18 @@ _BOUND_CODE: Final = {
 
 
 def quality(case: Case, candidate: Candidate) -> Key:
-    """What decides before cost: whether it runs, the bounds, the KV format, findings, and with no bounds the smallest
-    engine (replicas first)."""
+    """What decides before cost: whether it runs, the bounds, the KV format, findings, and decode context parallel, whose own
+    messages are not in the cost: it is for KV that does not fit otherwise."""
     unmet, missed, shortfall = _bounds(candidate)
-    warned = is_warned(candidate)
     return (
         _running(candidate),
         _shortage(candidate),
         unmet,
         missed,
-        shortfall,
         float(is_lossy(case, candidate)),
-        float(warned),
-        float(candidate.cut.engine_gpus) if not case.bounds and not warned else 0.0,
+        shortfall,
+        float(is_warned(candidate)),
+        float(candidate.cut.dcp > 1 and case.pins.dcp is None),
     )
 
 
@@ -80,8 +95,8 @@ def thumb(case: Case, candidate: Candidate) -> Key:
 
 
 def order(case: Case, candidates: list[Candidate]) -> list[Candidate]:
-    """All candidates, the chosen one first: of those that do as well as the best and cost the same within `SAME_COST`, the one
-    that the rules of thumb prefer; the others by the plain order."""
+    """All candidates, the chosen one first: of those that do as well as the best and cost about the same, the one that the
+    rules of thumb prefer; the others by the plain order."""
     ranked = sorted(
         candidates, key=lambda one: (quality(case, one), cost(case, one), thumb(case, one), one.limits.kv_format)
     )
@@ -89,12 +104,17 @@ def order(case: Case, candidates: list[Candidate]) -> list[Candidate]:
         return ranked
     best = quality(case, ranked[0])
     least = cost(case, ranked[0])
-    alike = [one for one in ranked if quality(case, one) == best and cost(case, one) <= least * (1 + SAME_COST)]
+    alike = [one for one in ranked if quality(case, one) == best and cost(case, one) <= least * (1 + same_cost(case))]
     if len(alike) > 1:
         chosen = min(alike, key=lambda one: (thumb(case, one), cost(case, one)))
         ranked.remove(chosen)
         ranked.insert(0, chosen)
     return ranked
+
+
+def same_cost(case: Case) -> float:
+    """How far apart two costs may be and count as the same."""
+    return SAME_COST if case.bounds else SAME_COST_UNASKED
 
 
 def is_lossy(case: Case, candidate: Candidate) -> bool:
@@ -120,12 +140,10 @@ def does(candidate: Candidate) -> bool:
 def reason(case: Case, chosen: Candidate, other: Candidate) -> tuple[str, str]:
     """(code, clause) of the first thing that speaks against a candidate beside the chosen one; the code is empty where it only
     ranks lower."""
-    for found in other.violations:
-        if found.fatal:
-            return found.code, found.because
-    for found in other.violations:
-        if found.error or found.code in ("KC201", "KC202"):
-            return found.code, found.because
+    for speaks in (_is_fatal, _is_error):
+        for found in other.violations:
+            if speaks(found):
+                return found.code, found.because
     missed = [verdict for verdict in other.verdicts if not expected_met(verdict)]
     if missed and not all(expected_met(verdict) for verdict in chosen.verdicts) and _bounds(chosen) == _bounds(other):
         missed = []
@@ -136,42 +154,38 @@ def reason(case: Case, chosen: Candidate, other: Candidate) -> tuple[str, str]:
     if is_lossy(case, other) and not is_lossy(case, chosen):
         return "", f"{other.limits.kv_format} KV is not needed"
     if is_warned(other) and not is_warned(chosen):
-        for found in other.violations:
-            if warns(found):
-                return found.code, found.because
-        return "", "its start is uncertain"
+        warnings = [found for found in other.violations if warns(found)]
+        if not warnings:
+            return "", "its start is uncertain"
+        found = min(warnings, key=lambda found: (found.code in _MILD, found.code))
+        return found.code, found.because
+    if other.cut.dcp > 1 and chosen.cut.dcp == 1:
+        return "", "decode context parallel is not needed"
     return "", _lower(case, chosen, other)
 
 
+def _is_fatal(found: Violation) -> bool:
+    return found.fatal
+
+
+def _is_error(found: Violation) -> bool:
+    return found.error or found.code in ("KC201", "KC202")
+
+
 def _lower(case: Case, chosen: Candidate, other: Candidate) -> str:
-    if not case.bounds and chosen.cut.engine_gpus < other.cut.engine_gpus and not is_warned(chosen):
-        return f"{chosen.cut.replicas} replicas of fewer cards hold the load"
     mine, its = cost(case, chosen), cost(case, other)
     if math.isinf(its):
         return "no throughput"
-    if its > mine * (1 + SAME_COST) and chosen.performance and other.performance:
+    if its > mine * (1 + same_cost(case)) and chosen.performance and other.performance:
         slower = f"{human(other.performance.throughput.value, 'tokens/s')} against "
         return f"dearer a token: {slower}{human(chosen.performance.throughput.value, 'tokens/s')}"
-    if other.idle > chosen.idle:
-        return f"{other.idle} cards idle"
     return "as fast within the range; " + _thumb_words(case, chosen, other)
 
 
 def _thumb_words(case: Case, chosen: Candidate, other: Candidate) -> str:
-    mine, its = chosen.cut, other.cut
-    if its.dcp > mine.dcp:
-        return "decode context parallel is not needed"
-    if its.engine_gpus > mine.engine_gpus:
-        return "replicas before larger engines"
-    if its.tp > WIDE_GROUP >= mine.tp:
-        return "tensor parallel beyond four cards pays on switched links only"
-    if its.pp > mine.pp:
-        return "no pipeline where none is needed"
-    if its.tp > mine.tp:
-        return "a smaller tensor-parallel group does"
-    if mine.ep and not its.ep:
-        return "whole experts per card where the link is fast"
-    return "the simpler cut"
+    """The first rule of thumb by which two candidates differ."""
+    pairs = zip(thumb(case, chosen), thumb(case, other), _THUMB_WORDS, strict=False)
+    return next((words for mine, its, words in pairs if its > mine), "the simpler cut")
 
 
 def _running(candidate: Candidate) -> float:

@@ -39,6 +39,9 @@ def search(judge: Judge) -> Found:
         for family in families(case):
             candidates += _family(judge, family, kv_format)
     ranked = order(case, _distinct(candidates))
+    if ranked[0].memory is None:
+        # nothing works: the nearest is shown with all the figures that it has
+        ranked[0] = judge.candidate(ranked[0].cut, ranked[0].limits.kv_format)
     ranked += _fewer_replicas(judge, ranked[0])
     return Found(tuple(ranked), len(ranked))
 
@@ -56,41 +59,46 @@ def _same_with(judge: Judge, candidates: list[Candidate], kv_format: KvFormat) -
 
 
 def _family(judge: Judge, family: Family, kv_format: KvFormat) -> Iterator[Candidate]:
-    """A family's candidates over stages and dcp, until more stages cannot help."""
+    """A family's candidates over dcp and stages, until more of either cannot help."""
+    for dcp in context_counts(judge.case, family.tp):
+        judged = list(_stages(judge, family, dcp, kv_format))
+        yield from judged
+        if any(_barred(candidate, "tp", "dp", "ep", "eplb") for candidate in judged):
+            return
+        if any(_settled(candidate) and does(candidate) for candidate in judged):
+            return
+
+
+def _stages(judge: Judge, family: Family, dcp: int, kv_format: KvFormat) -> Iterator[Candidate]:
     case = judge.case
-    for dcp in context_counts(case, family.tp):
-        for pp in stage_counts(case, family):
-            shape = cut(case, family, pp, dcp, case.pins.replicas or 1)
-            rejected = judge.barred(shape, kv_format)
-            if rejected is not None and _open(case):
-                yield rejected
-                if not any(found.fatal and found.subject in ("pp", "layers") for found in rejected.violations):
-                    break
-                continue
-            options = (case.pins.replicas,) if case.pins.replicas is not None else judge.replica_steps(shape)
-            settled = False
-            for replicas in options:
-                candidate = judge.candidate(_with(shape, replicas), kv_format)
-                yield candidate
-                settled = settled or (candidate.idle == 0 and holds(candidate))
-            if settled or not options:
-                break
+    for pp in stage_counts(case, family):
+        shape = cut(case, family, pp, dcp, case.pins.replicas or 1)
+        rejected = judge.barred(shape, kv_format)
+        if rejected is not None:
+            yield rejected
+            if _barred(rejected, "tp", "dp", "ep", "eplb", "dcp"):
+                return
+            continue
+        steps = (case.pins.replicas,) if case.pins.replicas is not None else judge.replica_steps(shape)
+        judged = [judge.candidate(evolve(shape, replicas=replicas), kv_format) for replicas in steps]
+        yield from judged
+        if any(_settled(candidate) for candidate in judged):
+            return
+
+
+def _barred(candidate: Candidate, *subjects: str) -> bool:
+    return any(found.fatal and found.subject in subjects for found in candidate.violations)
+
+
+def _settled(candidate: Candidate) -> bool:
+    """Whether more stages could not mend anything: it holds the load and leaves no card idle."""
+    return candidate.idle == 0 and holds(candidate)
 
 
 def holds(candidate: Candidate) -> bool:
     """Whether it starts for certain and its KV cache holds the load."""
     memory_codes = ("KC201", "KC202", "KC203", "KC204")
     return candidate.fits == "yes" and not any(found.code in memory_codes for found in candidate.violations)
-
-
-def _open(case: Case) -> bool:
-    """Whether the cut is open at all; a wholly pinned one is judged in full, however bad."""
-    pins = case.pins
-    return None in (pins.tp, pins.pp, pins.dp, pins.ep, pins.dcp)
-
-
-def _with(shape: Cut, replicas: int) -> Cut:
-    return evolve(shape, replicas=replicas)
 
 
 def _distinct(candidates: list[Candidate]) -> list[Candidate]:
@@ -107,11 +115,13 @@ def _fewer_replicas(judge: Judge, chosen: Candidate) -> list[Candidate]:
     least = fewest(
         1,
         chosen.cut.replicas,
-        lambda count: does(one := judge.candidate(_with(chosen.cut, count), chosen.limits.kv_format)) and holds(one),
+        lambda count: (
+            does(one := judge.candidate(evolve(chosen.cut, replicas=count), chosen.limits.kv_format)) and holds(one)
+        ),
     )
     if least is None or least == chosen.cut.replicas:
         return []
-    return [judge.candidate(_with(chosen.cut, least), chosen.limits.kv_format)]
+    return [judge.candidate(evolve(chosen.cut, replicas=least), chosen.limits.kv_format)]
 
 
 def fewest(low: int, high: int, enough: Callable[[int], bool]) -> int | None:

@@ -25,12 +25,8 @@ def counted(number: int, one: str, many: str) -> str:
 
 def shape(cut: Cut) -> str:
     """One engine's cut: `tp 4 × pp 2`, with what else it has."""
-    parts = [f"tp {cut.tp}"]
-    if cut.pp > 1:
-        parts.append(f"pp {cut.pp}")
-    if cut.dp > 1:
-        parts.append(f"dp {cut.dp}")
-    text = " × ".join(parts)
+    parts = [f"{name} {size}" for name, size in (("tp", cut.tp), ("pp", cut.pp), ("dp", cut.dp)) if size > 1]
+    text = " × ".join(parts) or "tp 1"
     if cut.ep_size > 1:
         text += f", experts over {cut.ep_size}"
     if cut.dcp > 1:

@@ -92,10 +92,11 @@ def figures_of(candidate: Candidate) -> dict[str, Figure]:
 
 
 def _matching(figures: dict[str, Figure], wanted: str) -> list[str]:
-    """The exact name; else all names of the group or that begin so."""
-    if wanted in figures:
-        return [wanted]
-    return [name for name in figures if wanted and (name.startswith(f"{wanted}.") or name.startswith(wanted))]
+    """The exact name, its unit left out or not; else all names of the group or that begin so."""
+    for name in (wanted, f"{wanted}_gib", f"{wanted}_s"):
+        if name in figures:
+            return [name]
+    return [name for name in figures if wanted and name.startswith(wanted)]
 
 
 def _unknown(wanted: str, known: tuple[str, ...]) -> str:
