@@ -14,10 +14,12 @@ from attrs import frozen
 from kcluster.diagnostics import Edit, Fix, Label, Safety
 from kcluster.source import Span
 from kcluster.syntax.findings import Findings
-from kcluster.syntax.limits import MAX_DEPTH
+from kcluster.syntax.limits import MAX_DEPTH, MAX_REPORTED
 from kcluster.syntax.tokens import CLOSERS, NAMES, NEWLINE, OPENERS, OPERATORS, SIGNS, SPOILT, Token, put_in
 
 _TAB: Final = 8
+_AHEAD: Final = 64
+"""Tokens of one line that are looked at ahead: a longer line is read without."""
 _HEAD_ENDS: Final = frozenset((NEWLINE, "LBRACE", "RBRACE", "COMMA"))
 
 
@@ -34,7 +36,10 @@ def match_brackets(tokens: list[Token], findings: Findings) -> list[Token]:
         guess = _Matcher(tokens, findings, missing=0, extra=0)
         guess.match()
     for report in guess.reports:
-        report.add_to(findings)
+        if not (report.is_surplus and findings.on_line_of(report.span.start)):
+            report.add_to(findings)
+    if guess.spoilt_end is not None:
+        findings.taint(guess.spoilt_end)
     return guess.out
 
 
@@ -104,6 +109,7 @@ class _Report:
     label: str
     labels: tuple[Label, ...] = ()
     fixes: tuple[Fix, ...] = ()
+    is_surplus: bool = False
 
     def add_to(self, findings: Findings) -> None:
         findings.add(self.code, self.message, self.span, label=self.label, labels=self.labels, fixes=self.fixes)
@@ -119,21 +125,26 @@ class _Matcher:
     def __init__(self, tokens: list[Token], findings: Findings, *, missing: int, extra: int) -> None:
         self.out: list[Token] = []
         self.reports: list[_Report] = []
+        self.spoilt_end: int | None = None
+        """Where the last statement breaks off, if brackets were open at the end of the file."""
         self._tokens = tokens
+        self._findings = findings
         self._text = findings.source.text
         self._missing = missing
         self._extra = extra
         self._open: list[_Open] = []
         self._line = 0
         self._indent = 0
+        self._at = 0
         self._first = True
         """Whether the next token is the first of its line."""
 
     def match(self) -> None:
         self._indent = self._tokens[0].start if self._tokens else 0
         for at, token in enumerate(self._tokens):
+            self._at = at
             if token.type == NEWLINE:
-                self._end_line(at, token)
+                self._end_line(token)
                 continue
             if self._first:
                 self._begin_line(token)
@@ -148,8 +159,8 @@ class _Matcher:
 
     # Lines
 
-    def _end_line(self, at: int, token: Token) -> None:
-        following = at + 1 if at + 1 < len(self._tokens) else None
+    def _end_line(self, token: Token) -> None:
+        following = self._at + 1 if self._at + 1 < len(self._tokens) else None
         if self._open and not self._open[-1].is_brace and self._ends_brackets(following):
             self._close_lost_brackets()
         indent = len(token.text[token.text.rindex("\n") + 1 :].expandtabs(_TAB))
@@ -188,17 +199,17 @@ class _Matcher:
         same_line = "\n" not in self._text[open_.token.start : at]
         text = " }" if same_line else "\n" + " " * open_.indent + "}"
         above = f"this line stands no deeper than `{open_.head}`, so a `}}` is missing above it"
-        self._report_lost_brace(open_, Label(token.span, above), _fix("add `}`", at, text))
+        self._report_lost_brace(open_, (Label(token.span, above),), _fix("add `}`", at, text))
         self._put_in("RBRACE", at)
 
-    def _report_lost_brace(self, open_: _Open, label: Label, fixes: tuple[Fix, ...]) -> None:
+    def _report_lost_brace(self, open_: _Open, labels: tuple[Label, ...], fixes: tuple[Fix, ...]) -> None:
         self.reports.append(
             _Report(
                 "KC002",
                 f"the block `{open_.head}` is never closed" if open_.head else "this `{` is never closed",
                 open_.token.span,
                 "opened here",
-                (label,),
+                labels,
                 fixes,
             )
         )
@@ -256,6 +267,8 @@ class _Matcher:
             self._close_lost_brackets(only=1)
             self._open.pop()
             self.out.append(token)
+        elif self._closed_later(top.token.type):
+            self._drop(token, f"the `{top.token.text}` goes on behind it")
         else:
             self._open.pop()
             right = OPENERS[top.token.type]
@@ -281,11 +294,25 @@ class _Matcher:
                 return
             self._extra -= 1
             self._drop(token, f"the block `{top.head}` goes on below, by the indentation")
+        elif self._extra and top.line == self._line and not self._first and self._closed_later("LBRACE"):
+            self._extra -= 1
+            self._drop(token, f"the block `{top.head}` goes on behind it")
         elif self._extra and self._first and self._indent > top.indent:
             self._extra -= 1
             self._drop(token, f"the block `{top.head}` goes on below, by the indentation")
         else:
             self._push_closer(token)
+
+    def _closed_later(self, opener: str) -> bool:
+        """Whether the closing bracket of an open one stands further on in this line."""
+        depth = 0
+        for token in self._tokens[self._at + 1 : self._at + 1 + _AHEAD]:
+            if token.type == NEWLINE:
+                return False
+            depth += (token.type == opener) - (token.type == OPENERS[opener])
+            if depth < 0:
+                return True
+        return False
 
     def _push_closer(self, token: Token) -> None:
         self._open.pop()
@@ -344,19 +371,27 @@ class _Matcher:
         self.reports.append(_Report("KC002", message, opener.span, "opened here", (label,), fixes))
 
     def _end(self) -> None:
-        if self._open and not self._open[-1].is_brace:
+        """Close what the file leaves open. A statement cut off by the end of the file is not reported besides."""
+        if not self._open:
+            return
+        last = self._last()
+        reported = len(self.reports)
+        if not self._open[-1].is_brace:
             self._close_lost_brackets()
-        end = len(self._text)
-        if self._open:
-            inner = self._open[-1]
-            others = tuple(Label(o.token.span, "nor is this one") for o in self._open[-4:-1])
-            place = Label(Span(end, end), "the file ends here")
-            text = "".join("\n" + " " * open_.indent + "}" for open_ in reversed(self._open))
-            self._report_lost_brace(inner, place, _fix("add what is missing at the end", end, text))
-            self.reports[-1] = _with_labels(self.reports[-1], others)
+        if self._open and not self._findings.on_line_of(last.end):
+            del self.reports[reported:]
+            self._report_open_blocks()
         while self._open:
             self._open.pop()
-            self._put_in("RBRACE", self._last().end)
+            self._put_in("RBRACE", last.end)
+        self.spoilt_end = last.end
+
+    def _report_open_blocks(self) -> None:
+        end = len(self._text)
+        others = tuple(Label(o.token.span, "nor is this one") for o in self._open[-4:-1])
+        text = "".join("\n" + " " * open_.indent + "}" for open_ in reversed(self._open))
+        place = Label(Span(end, end), "the file ends here")
+        self._report_lost_brace(self._open[-1], (*others, place), _fix("add what is missing at the end", end, text))
 
     # What was read so far
 
@@ -366,9 +401,11 @@ class _Matcher:
         self.out.append(token)
 
     def _drop(self, token: Token, label: str) -> None:
+        if len(self.reports) > 2 * MAX_REPORTED:
+            return
         message = f"a `{token.text}` too many"
         fixes = _fix("remove it", token.start, "", end=token.end)
-        self.reports.append(_Report("KC001", message, token.span, label, (), fixes))
+        self.reports.append(_Report("KC001", message, token.span, label, (), fixes, is_surplus=True))
 
     def _spoil_line(self, token: Token) -> None:
         """Give up what stands on this line so far: without the bracket that was meant, its commas mean something else."""
@@ -394,7 +431,3 @@ class _Matcher:
                 break
             names.append(token)
         return names[::-1]
-
-
-def _with_labels(report: _Report, labels: tuple[Label, ...]) -> _Report:
-    return _Report(report.code, report.message, report.span, report.label, (*labels, *report.labels), report.fixes)

@@ -26,6 +26,7 @@ class Findings:
         self.source: Final = source
         self._found: list[Diagnostic] = []
         self._places: list[int] = []
+        self._line = (0, -1)
 
     def add(
         self,
@@ -55,6 +56,15 @@ class Findings:
         """Whether something was reported at an offset from `start` to `end`, both included."""
         at = bisect_left(self._places, start)
         return at < len(self._places) and self._places[at] <= end
+
+    def on_line_of(self, offset: int) -> bool:
+        """Whether something was reported on the line of an offset already."""
+        start, end = self._line
+        if not start <= offset <= end:
+            text = self.source.text
+            start, end = text.rfind("\n", 0, offset) + 1, text.find("\n", offset)
+            self._line = start, end = start, end if end >= 0 else len(text)
+        return self.within(start, end)
 
     @property
     def full(self) -> bool:

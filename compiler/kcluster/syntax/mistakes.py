@@ -40,7 +40,7 @@ _MEANT: Final = {
     ">": "AT_LEAST",
     "≥": "AT_LEAST",
 }
-_TAIL: Final = " \t)]},"
+_TAIL: Final = " \t)]}{,"
 """What after an unterminated string is hardly part of it."""
 
 
@@ -60,6 +60,8 @@ class _Mender:
         """How many ( and [ are open; a brace ends them all."""
         self._odd_lines = [(text.rfind("\n", 0, t.start) + 1, t.end) for t in tokens if t.type == "OPEN_STRING"]
         """Lines on which a quote is missing: whatever else is strange there is strange for that."""
+        self._reported_line = (-1, -1)
+        """From the last report to the end of its line: junk there is more of the same."""
         self._handlers: dict[str, Callable[[Token], None]] = {
             "BAD_NUMBER": self._bad_number,
             "NUMBER": self._number,
@@ -131,10 +133,15 @@ class _Mender:
             self._findings.taint(offset)
         return True
 
+    def _line_end(self, offset: int) -> int:
+        end = self._text.find("\n", offset)
+        return end if end >= 0 else len(self._text)
+
     def _report(self, code: str, message: str, span: Span, *, label: str = "", **more: tuple[object, ...]) -> None:
         """Report, unless the line lacks a quote, which is reported by itself."""
         if self._odd_lines and self._lacks_quote(span.start):
             return
+        self._reported_line = span.start, self._line_end(span.start)
         self._findings.add(code, message, span, label=label, **more)  # type: ignore[arg-type]
 
     # Text without quotes
@@ -277,6 +284,9 @@ class _Mender:
 
     def _operator(self, token: Token) -> None:
         kind = _MEANT.get(token.text)
+        if kind is not None and self._reported_line[0] <= token.start <= self._reported_line[1]:
+            self._keep(Token(kind, SIGNS[kind], token.start, token.end))
+            return
         if kind is None:
             self._report("KC001", f"`{token.text}` is no sign of this language", token.span, label="here")
             self._keep(token._replace(type=SPOILT))
@@ -308,6 +318,9 @@ class _Mender:
             self._report("KC001", f"{name} is written `{like}`", token.span, label=f"write `{like}`", fixes=(fix,))
             if sign is not None:
                 self._keep(Token(sign, like, token.start, token.end))
+            return
+        if self._reported_line[0] <= token.start <= self._reported_line[1]:
+            self._keep(token._replace(type=SPOILT))
             return
         helps = ("only strings and comments hold such characters",)
         self._report("KC001", f"{name} has no meaning here", token.span, label="here", help=helps)

@@ -83,10 +83,10 @@ class _Reader:
         silent = self._findings.within((self._statement or [token])[0].start, token.end)
         if token.type != SPOILT and self._repairs < MAX_REPAIRS and self._repair(token, silent):
             return
-        if token.type != SPOILT and not silent:
+        if token.type != SPOILT and not silent and not self._findings.on_line_of(token.start):
             message = f"expected {expected(self._statement, self._blocks > 0)}, found {found(token)}"
             self._findings.add("KC001", message, place(token), label="not expected here")
-        if not self._keep_body(token):
+        if not self._keep_body(token) and not self._drop_token(token):
             self._skip_statement(token)
 
     def _repair(self, token: Token, silent: bool) -> bool:
@@ -105,6 +105,15 @@ class _Reader:
             self._coming.popleft()
         self._coming.extendleft(reversed(repair.tokens))
         return True
+
+    def _drop_token(self, token: Token) -> bool:
+        """Drop nothing but the refused token where the grammar takes the one after it."""
+        kept = token.type in (SPOILT, NEWLINE, "RBRACE", END) or token.type in OPENERS or token.type in CLOSERS
+        if kept or not self._statement or self._repairs >= MAX_REPAIRS:
+            return False
+        self._repairs += 1
+        state = self._state.parser_state
+        return self._coming[0].type in state.parse_conf.states[state.position]
 
     def _keep_body(self, token: Token) -> bool:
         """Where a block's head is spoilt, drop what spoils it and go on with its body."""

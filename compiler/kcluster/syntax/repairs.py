@@ -142,12 +142,22 @@ def _value_on_next_line(s: Situation) -> Repair | None:
     return Repair(message, value.span, [*s.fed, value], "move it up", edits, "move it up", swallowed=1)
 
 
+def _operator_on_next_line(s: Situation) -> Repair | None:
+    if len(s.fed) != 1 or s.fed[0].type not in NAMES or s.bad.type != NEWLINE or s.coming() not in OPERATORS:
+        return None
+    operator = s.ahead[0]
+    edits = (Edit(Span(s.fed[-1].end, operator.start), " "),)
+    message = f"the `{operator.text}` of `{s.fed[0].text}` stands on the line of its name"
+    return Repair(message, operator.span, [*s.fed, operator], "move it up", edits, "move it up", swallowed=1)
+
+
 def _missing_value(s: Situation) -> Repair | None:
     if s.last not in OPERATORS or s.bad.type not in _ENDS or innermost(s.fed) is not None or len(s.fed) != 2:
         return None
     span = Span(s.fed[0].start, s.fed[-1].end)
     help_ = ("where the choice is the compiler's, leave the line out or write `auto`",)
-    return Repair(f"a value is missing after `{written(s.fed)}`", span, [s.bad], "no value follows", help=help_)
+    tokens = [] if s.bad.type == "COMMA" else [s.bad]
+    return Repair(f"a value is missing after `{written(s.fed)}`", span, tokens, "no value follows", help=help_)
 
 
 def _equal_before_brace(s: Situation) -> Repair | None:
@@ -272,6 +282,7 @@ _REPAIRS: Final[tuple[Callable[[Situation], Repair | None], ...]] = (
     _import_with_equal,
     _brace_on_next_line,
     _value_on_next_line,
+    _operator_on_next_line,
     _missing_value,
     _equal_before_brace,
     _doubled_sign,

@@ -86,10 +86,19 @@ def load(tables: bytes, grammar: str) -> Lark | None:
     return Lark.load(io.BytesIO(tables[len(start) :]))
 
 
+def _stored(grammar: str) -> Lark | None:
+    stored = _HERE / "tables.bin"
+    return load(stored.read_bytes(), grammar) if stored.is_file() else None
+
+
 @cache
 def parser() -> Lark:
     """The parser, from the tables beside this module where they fit, else from the grammar."""
     grammar = grammar_path().read_text(encoding="utf-8")
-    stored = _HERE / "tables.bin"
-    found = load(stored.read_bytes(), grammar) if stored.is_file() else None
+    found = _stored(grammar)
     return found if found is not None else build(grammar)
+
+
+def origin() -> str:
+    """Where the parser comes from here: "prebuilt" tables, or the live "grammar"."""
+    return "grammar" if _stored(grammar_path().read_text(encoding="utf-8")) is None else "prebuilt"
