@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from kcluster.diagnostics import Diagnostic
 from kcluster.physics.architecture import LatentAttention
 from kcluster.planner.types import Plan, ServePlan, Violation
+from kcluster.rules import ways
 from kcluster.rules.broken import broken, cut_marks, reported, severity_of
-from kcluster.rules.finding import Mark, Place, blame, finding, gpus_of, place_of, written
+from kcluster.rules.finding import Mark, blame, finding, gpus_of, place_of, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, counted, listed
 from kcluster.spec.types import DraftSpec
@@ -68,7 +69,7 @@ def heads_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    model qwen { id = "Qwen/Qwen3-4B" }
     hardware box { gpus = 3 * l40s }
     sla team {
       concurrency = 2
@@ -77,13 +78,13 @@ def heads_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
       completion  = 500
     }
     serve chat {
-      model = llama, hardware = box, sla = team
-      parallel { tp = 3 }   #! KC301 KC302 KC309
+      model = qwen, hardware = box, sla = team
+      parallel { tp = 3 }   #! KC301
     }
     ```
 
     ```kcluster good
-    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    model qwen { id = "Qwen/Qwen3-4B" }
     hardware box { gpus = 3 * l40s }
     sla team {
       concurrency = 2
@@ -92,9 +93,8 @@ def heads_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
       completion  = 500
     }
     serve chat {
-      model = llama, hardware = box, sla = team
+      model = qwen, hardware = box, sla = team
       parallel { pp = 3 }
-      engine vllm { api_key = env("VLLM_API_KEY") }
     }
     ```
 
@@ -171,6 +171,7 @@ def kv_heads(plan: Plan) -> Iterator[Diagnostic]:
         plan,
         "KC302",
         "note",
+        unless=("KC301",),
         marks=lambda serve, _: (_model_mark(serve, _heads_text(serve)), *cut_marks(serve, "tp")),
         help=_kv_heads_help,
     )
@@ -645,8 +646,8 @@ def needless_cut(plan: Plan) -> Iterator[Diagnostic]:
         ]
         if not pinned or serve.chosen.fits != "yes":
             continue
-        better = _unpinned(serve)
-        if better is not None:
+        better = ways.smaller_cut(serve)
+        if better:
             yield finding(
                 "KC308",
                 f"{' and '.join(f'{name} {getattr(serve.chosen.cut, name)}' for name in pinned)} pinned by hand, where {better} would do",
@@ -655,10 +656,6 @@ def needless_cut(plan: Plan) -> Iterator[Diagnostic]:
                 marks=(_gpus_mark(serve),),
                 help=("leave it out, and the planner cuts",),
             )
-
-
-def _unpinned(serve: ServePlan) -> str | None:
-    return None
 
 
 @rule("KC309", stage="plan")
@@ -674,7 +671,7 @@ def intermediate_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
     Example
     ```kcluster bad
     model gptoss { id = "openai/gpt-oss-20b" }
-    hardware box { gpus = 8 * l40s }
+    hardware box { gpus = 7 * l40s }
     sla team {
       concurrency = 2
       context     = 8K
@@ -683,11 +680,7 @@ def intermediate_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
     }
     serve chat {
       model = gptoss, hardware = box, sla = team
-      parallel {
-        tp = 1
-        dp = 7   #! KC309 KC303
-        ep = off
-      }
+      parallel { tp = 1, dp = 7, ep = off }   #! KC309
     }
     ```
 
@@ -702,10 +695,7 @@ def intermediate_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
     }
     serve chat {
       model = gptoss, hardware = box, sla = team
-      parallel {
-        tp       = 1
-        replicas = 8
-      }
+      parallel { tp = 1, replicas = 8 }
       engine vllm { api_key = env("VLLM_API_KEY") }
     }
     ```
@@ -721,6 +711,7 @@ def intermediate_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
         plan,
         "KC309",
         "error",
+        unless=("KC301",),
         at=lambda serve, _: blame(serve.serve, "tp", "dp"),
         marks=lambda serve, _: (_model_mark(serve, "its widths"), *cut_marks(serve, "tp")),
         help=_block_help,
@@ -731,49 +722,58 @@ def intermediate_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
 def speculative_constraints(plan: Plan) -> Iterator[Diagnostic]:
     """
     What it checks
-    A draft runs on one rank or on as many as its target, and a drafting method is one that the model has the layers for.
+    A draft model runs on one rank or on as many as its target, not on a number between.
 
     Why
-    The engine refuses another tensor-parallel size of the draft, and multi-token prediction needs layers that the checkpoint must hold.
+    The engine refuses another tensor-parallel size of the draft when it reads its configuration.
 
     Example
     ```kcluster bad
     model llama {
-      id = "meta-llama/Llama-3.1-8B-Instruct"
+      id = "meta-llama/Llama-3.1-70B-Instruct"
       draft {
-        method = mtp   #! KC310
-        tokens = 1
+        id     = "meta-llama/Llama-3.2-1B"
+        tokens = 3
+        tp     = 2   #! KC310
       }
     }
-    hardware box { gpus = 1 * l40s }
+    hardware node { gpus = 4 * h100-sxm }
     sla team {
       concurrency = 2
       context     = 8K
       prompt      = 2K
       completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = node, sla = team
+      parallel { tp = 4 }
     }
     ```
 
     ```kcluster good
     model llama {
-      id = "meta-llama/Llama-3.1-8B-Instruct"
+      id = "meta-llama/Llama-3.1-70B-Instruct"
       draft {
-        method = draft
         id     = "meta-llama/Llama-3.2-1B"
         tokens = 3
+        tp     = 1
       }
     }
-    hardware box { gpus = 1 * l40s }
+    hardware node { gpus = 4 * h100-sxm }
     sla team {
       concurrency = 2
       context     = 8K
       prompt      = 2K
       completion  = 500
     }
+    serve chat {
+      model = llama, hardware = node, sla = team
+      parallel { tp = 4 }
+    }
     ```
 
     Fix
-    `tp = 1` or the target's in the `draft` block; another `method`.
+    `tp = 1` or the target's in the `draft` block, or leave it out.
 
     Source
     vLLM 0.33, `config/speculative.py`: `draft_tensor_parallel_size` is 1 or the target's.
@@ -786,7 +786,6 @@ def speculative_constraints(plan: Plan) -> Iterator[Diagnostic]:
 
 def _draft(serve: ServePlan, draft: DraftSpec) -> Iterator[Diagnostic]:
     cut = serve.chosen.cut
-    block = Place(draft.source, draft.block, True)
     if draft.tp is not None and draft.tp.value not in (1, cut.tp):
         yield finding(
             "KC310",
@@ -794,12 +793,4 @@ def _draft(serve: ServePlan, draft: DraftSpec) -> Iterator[Diagnostic]:
             place_of(draft.tp),
             marks=cut_marks(serve),
             help=("`tp = 1`" + (f" or `tp = {cut.tp}`" if cut.tp > 1 else ""),),
-        )
-    model = serve.serve.model
-    if draft.method.value == "mtp" and not model.architecture.value.mtp_layers:
-        yield finding(
-            "KC310",
-            f"`{model.id.value}` has no layers for multi-token prediction",
-            place_of(draft.method) if draft.method.written else block,
-            help=("`method = draft` with the id of a small model, or `method = ngram`",),
         )

@@ -10,6 +10,7 @@ from kcluster.rules.broken import cut_marks, reported
 from kcluster.rules.finding import Mark, Place, blame, bus_of, finding, head_of, place_of, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import shown
+from kcluster.units import given
 
 
 def _network_mark(serve: ServePlan) -> Mark | None:
@@ -463,10 +464,13 @@ def _load_time(serve: ServePlan) -> Iterator[Diagnostic]:
     if storage is None or storage.value <= 0:
         return
     from kcluster.physics.startup import load_seconds
+    from kcluster.physics.weights import weight_bytes
 
     model = serve.serve.model
-    exact = model.exact_weight_bytes.value if model.exact_weight_bytes is not None else None
-    seconds = load_seconds(model.architecture.value, model.weights.value, storage.value, exact_bytes=exact)
+    whole = weight_bytes(model.architecture.value, model.weights.value)
+    if model.exact_weight_bytes is not None:
+        whole = given("checkpoint", model.exact_weight_bytes.value, "bytes", "its index")
+    seconds = load_seconds(whole, storage.value)
     if seconds.value > SLOW_LOAD:
         yield finding(
             "KC405",

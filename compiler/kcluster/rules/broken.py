@@ -6,7 +6,7 @@ The inequality of such a rule is written once, where the planner rejects with it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from kcluster.diagnostics import Diagnostic, Severity
@@ -47,14 +47,18 @@ def reported(
     code: str,
     soft: Severity,
     *,
+    unless: Sequence[str] = (),
     at: Callable[[ServePlan, Violation], Place] | None = None,
     marks: Marks | None = None,
     notes: Texts | None = None,
     help: Texts | None = None,
     figure: str = "",
 ) -> Iterator[Diagnostic]:
-    """The findings of one code, one a violation."""
+    """The findings of one code, one a violation. `unless`: codes whose fatal violation of the same plan is the cause of this
+    one, so that one mistake is reported once."""
     for serve, violation in broken(plan, code):
+        if any(other.fatal and other.code in unless for other in serve.chosen.violations):
+            continue
         yield finding(
             code,
             violation.because,

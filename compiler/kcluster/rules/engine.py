@@ -8,6 +8,7 @@ from typing import Final
 from kcluster.diagnostics import Diagnostic, Edit, Fix
 from kcluster.physics.formats import WeightFormat
 from kcluster.planner.types import Plan, ServePlan
+from kcluster.rules import ways
 from kcluster.rules.broken import reported
 from kcluster.rules.finding import Mark, Place, blame, finding, gpus_of, place_of, written
 from kcluster.rules.registry import rule
@@ -300,9 +301,9 @@ def unsupported_format(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama {
       id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = fp8
+      weights = fp8   #! KC803
     }
-    hardware box { gpus = 1 * a100-80gb-sxm }   #! KC803
+    hardware box { gpus = 1 * a100-80gb-sxm }
     sla team {
       concurrency = 2
       context     = 8K
@@ -529,37 +530,39 @@ def starts_only_here(plan: Plan) -> Iterator[Diagnostic]:
     Example
     ```kcluster bad
     model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
+      id      = "meta-llama/Llama-3.3-70B-Instruct"
+      weights = fp8
     }
-    hardware box { gpus = 1 * l4 }
+    hardware box { gpus = 2 * l40s }
     sla team {
       concurrency = 1
-      context     = 25K
+      context     = 24K
       prompt      = 2K
       completion  = 500
     }
     serve chat {
       model = llama, hardware = box, sla = team
-      engine vllm { version = "0.19" }   #! KC806
+      parallel { tp = 2 }
+      engine vllm { version = "0.16" }   #! KC806
     }
     ```
 
     ```kcluster good
     model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
+      id      = "meta-llama/Llama-3.3-70B-Instruct"
+      weights = fp8
     }
-    hardware box { gpus = 1 * l4 }
+    hardware box { gpus = 2 * l40s }
     sla team {
       concurrency = 1
-      context     = 8K
+      context     = 4K
       prompt      = 2K
       completion  = 500
     }
     serve chat {
       model = llama, hardware = box, sla = team
-      engine vllm { version = "0.19" }
+      parallel { tp = 2 }
+      engine vllm { version = "0.16" }
     }
     ```
 
@@ -576,16 +579,12 @@ def starts_only_here(plan: Plan) -> Iterator[Diagnostic]:
         versions = engine_versions(engine.name.value)
         if not versions or engine.version.value[:2] >= versions[-1] or serve.chosen.fits != "yes":
             continue
-        newest = _on_version(serve, versions[-1])
-        if newest is not None:
+        newest = ways.refused_by(serve, versions[-1])
+        if newest:
             yield finding(
                 "KC806",
-                f"this starts on {ENGINE_NAMES[engine.name.value]} {version_text(engine.version.value)}, and would not on "
-                f"{version_text(versions[-1])}: {newest}",
+                f"starts on {ENGINE_NAMES[engine.name.value]} {version_text(engine.version.value)}, and {newest} on "
+                f"{version_text(versions[-1])}",
                 written(serve.serve, "version") or blame(serve.serve, "max_model_len", "context"),
                 help=("leave room before an upgrade: a shorter `max_model_len`, or fewer sequences",),
             )
-
-
-def _on_version(serve: ServePlan, version: tuple[int, ...]) -> str | None:
-    return None

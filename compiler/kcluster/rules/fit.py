@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from kcluster.diagnostics import Diagnostic
 from kcluster.planner.types import Plan, ServePlan, Violation
+from kcluster.rules import ways
 from kcluster.rules.broken import (
     broken,
     budget_mark,
@@ -75,7 +76,7 @@ def weights_do_not_fit(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def _fitting_cuts(serve: ServePlan, violation: Violation) -> Iterable[str]:
-    return ()
+    return ways.fitting_cuts(serve)
 
 
 @rule("KC202", stage="plan")
@@ -155,7 +156,7 @@ def _request_note(serve: ServePlan, violation: Violation) -> Iterable[str]:
 
 
 def _fitting_lengths(serve: ServePlan, violation: Violation) -> Iterable[str]:
-    return ()
+    return ways.fitting_lengths(serve)
 
 
 @rule("KC203", stage="plan")
@@ -225,7 +226,7 @@ def _token_note(serve: ServePlan, violation: Violation) -> Iterable[str]:
 
 
 def _more_room(serve: ServePlan, violation: Violation) -> Iterable[str]:
-    return ()
+    return ways.more_room(serve)
 
 
 @rule("KC204", stage="plan")
@@ -535,7 +536,7 @@ def sequence_limit(plan: Plan) -> Iterator[Diagnostic]:
         "warning",
         marks=lambda serve, _: (_concurrency_mark(serve), budget_mark(serve), context_mark(serve)),
         notes=_token_note,
-        help=lambda *_: ("leave `max_num_seqs` out, and it follows from the SLA and the KV cache",),
+        help=lambda serve, _: ways.sequences(serve),
         figure="memory.max_concurrency",
     )
 
@@ -631,18 +632,13 @@ def unbalanced_stages(plan: Plan) -> Iterator[Diagnostic]:
                     f"stage {stage.stage}: {count(stage.layers)} layers, {shown(stage.weights)} of weights, {shown(stage.kv_cache)} for KV"
                     for stage in memory.stages[:8]
                 ),
-                help=_partitions(serve),
+                help=ways.partitions(serve),
                 figure="memory.kv_cache_gib",
             )
 
 
 UNBALANCED = 0.75
 """The tightest stage's room a layer over the widest one's, below which stages are out of balance."""
-
-
-def _partitions(serve: ServePlan) -> Iterable[str]:
-    if serve.serve.parallel.layers is not None:
-        yield "leave `layers` out, and the engine deals them out evenly"
 
 
 @rule("KC209", stage="plan")

@@ -525,8 +525,8 @@ def hosts_missing(plan: Plan) -> Iterator[Diagnostic]:
                 "KC705",
                 f"`{serve.name}` runs on {counted(len(used), 'node')}, and {_lacking(placeless)}",
                 head_of(hardware),
-                marks=(Mark(_nodes_place(hardware), f"{counted(len(hardware.nodes), 'node')}"),),
-                help=(f"`hosts = [{', '.join(f'"10.0.0.{21 + n}"' for n in range(min(len(hardware.nodes), 4)))}]`",),
+                marks=(Mark(gpus_of(hardware), f"{counted(len(hardware.nodes), 'node')}"),),
+                help=('`hosts = ["10.0.0.21", "10.0.0.22", …]`, one for each node',),
             )
 
 
@@ -537,10 +537,6 @@ def _lacking(hosts: list[str]) -> str:
 
 def _addressed(hardware: HardwareSpec, host: str) -> bool:
     return any(node.host.value == host and node.host.written for node in hardware.nodes)
-
-
-def _nodes_place(hardware: HardwareSpec) -> Place:
-    return gpus_of(hardware)
 
 
 @rule("KC706", stage="spec")
@@ -563,9 +559,9 @@ def not_monitored(spec: Spec) -> Iterator[Diagnostic]:
       prompt      = 2K
       completion  = 500
     }
-    serve chat {
+    serve chat {   #! KC706
       model = llama, hardware = box, sla = team
-      monitor = off   #! KC706
+      monitor = off
     }
     ```
 
@@ -632,7 +628,7 @@ def shared_memory(plan: Plan) -> Iterator[Diagnostic]:
     serve chat {
       model = llama, hardware = box, sla = team
       runtime = compose
-      parallel { tp = 1, replicas = 1 }   #! KC303
+      parallel { tp = 1, replicas = 1 }
       engine vllm {
         api_key = env("VLLM_API_KEY")
         args { "--tensor-parallel-size" = 2 }   #! KC707 KC802

@@ -24,7 +24,7 @@ from kcluster.rules import all_rules
 HEADINGS: Final = ("What it checks", "Why", "Example", "Fix", "Source")
 WIDTH: Final = 100
 _FENCE = re.compile(r"^```kcluster (bad|good|file=\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_MARK = re.compile(r"[ \t]*#!\^?[ \t]*(KC\d{3}(?:[ \t]+KC\d{3})*)[ \t]*$", re.MULTILINE)
+_MARK = re.compile(r"[ \t]*#!\^?[ \t]*((?:KC\d{3}(?:=\w+)?[ \t]*)+)$", re.MULTILINE)
 _ABOVE = re.compile(r"^[ \t]*#!\^.*\n", re.MULTILINE)
 
 
@@ -39,7 +39,7 @@ class Example:
     @property
     def shown(self) -> str:
         """The text for readers: marks become plain comments."""
-        return _MARK.sub(r"   # \1", _ABOVE.sub("", self.text)).rstrip()
+        return _MARK.sub(lambda found: "   # " + found[1].strip(), _ABOVE.sub("", self.text)).rstrip()
 
 
 @frozen

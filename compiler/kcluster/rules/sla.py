@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from kcluster.diagnostics import Diagnostic, Severity
 from kcluster.planner.types import Plan, ServePlan, SlaVerdict
+from kcluster.rules import ways
+from kcluster.rules.broken import reported
 from kcluster.rules.finding import Mark, finding, gpus_of, head_of, place_of, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, counted, quoted, ranged, shown
@@ -70,7 +72,7 @@ def _judged(plan: Plan, code: str, *names: BoundName) -> Iterator[Diagnostic]:
 def _missed(serve: ServePlan, code: str, verdict: SlaVerdict, severity: Severity) -> Diagnostic:
     performance = serve.chosen.performance
     sla = serve.serve.sla
-    marks: list[Mark | None] = [Mark(gpus_of(serve.serve.hardware), _cut_text(serve))]
+    marks: list[Mark | None] = [Mark(gpus_of(serve.serve.hardware), ways.shape(serve.chosen.cut))]
     if sla is not None:
         marks.append(
             Mark(place_of(sla.concurrency), "the load that it is judged at") if sla.concurrency.written else None
@@ -92,25 +94,9 @@ def _missed(serve: ServePlan, code: str, verdict: SlaVerdict, severity: Severity
         severity=severity,
         marks=marks,
         notes=notes,
-        help=() if severity == "note" else _ways_out(serve, verdict),
+        help=() if severity == "note" else ways.to_meet(serve),
         figure=_FIGURE[verdict.bound.name],
     )
-
-
-def _cut_text(serve: ServePlan) -> str:
-    cut = serve.chosen.cut
-    parts = [f"tp {cut.tp}"]
-    if cut.pp > 1:
-        parts.append(f"pp {cut.pp}")
-    if cut.dp > 1:
-        parts.append(f"dp {cut.dp}")
-    if cut.ep:
-        parts.append("ep")
-    return f"{counted(cut.replicas, 'replica')} of {' × '.join(parts)}"
-
-
-def _ways_out(serve: ServePlan, verdict: SlaVerdict) -> tuple[str, ...]:
-    return ()
 
 
 @rule("KC501", stage="plan")
@@ -344,40 +330,20 @@ def survive_loss(plan: Plan) -> Iterator[Diagnostic]:
     vLLM runs one engine core per data-parallel rank and ends when one of its workers does; a router sends new requests to the replicas that are
     left.
     """
-    for serve in plan.serves:
-        sla = serve.serve.sla
-        asked = sla.survive_loss if sla is not None else None
-        if asked is None:
-            continue
-        cut = serve.chosen.cut
-        marks = (Mark(written(serve.serve, "replicas", "tp", "pp") or gpus_of(serve.serve.hardware), _cut_text(serve)),)
-        if cut.replicas < 2:
-            yield finding(
-                "KC505",
-                "one replica, and its loss is to be survived"
-                if asked.value == "replica"
-                else "one replica, and the loss of a host is to be survived",
-                place_of(asked),
-                marks=marks,
-                help=_more_replicas(serve),
-            )
-        elif asked.value == "host":
-            hosts = [frozenset(place.node for place in engine.places) for engine in serve.chosen.placement]
-            shared = frozenset.intersection(*hosts)
-            if shared:
-                names = quoted((serve.hosts[node] for node in sorted(shared)), "and")
-                yield finding(
-                    "KC505",
-                    f"all {counted(cut.replicas, 'replica')} have cards on {names}, and the loss of a host is to be survived",
-                    place_of(asked),
-                    marks=marks,
-                    help=("spread the replicas over at least two hosts",),
-                )
-
-
-def _more_replicas(serve: ServePlan) -> tuple[str, ...]:
-    cut = serve.chosen.cut
-    return (f"a second replica needs {counted(cut.engine_gpus, 'card')} more, or a cut of at most half as many",)
+    yield from reported(
+        plan,
+        "KC505",
+        "error",
+        marks=lambda serve, _: (
+            Mark(
+                written(serve.serve, "replicas", "tp", "pp") or gpus_of(serve.serve.hardware),
+                ways.shape(serve.chosen.cut),
+            ),
+        ),
+        help=lambda serve, _: (
+            f"a second replica needs {counted(serve.chosen.cut.engine_gpus, 'card')} more, on another host",
+        ),
+    )
 
 
 @rule("KC506", stage="spec")
@@ -524,7 +490,7 @@ def _lengths(sla: SlaSpec) -> Iterator[Diagnostic]:
 
 
 def _implied(sla: SlaSpec) -> Iterator[Diagnostic]:
-    speed, itl, ttft, answer = (sla.bound(name) for name in ("tokens_per_second", "itl", "ttft", "answer"))  # type: ignore[arg-type]
+    speed, itl, ttft, answer = sla.bound("tokens_per_second"), sla.bound("itl"), sla.bound("ttft"), sla.bound("answer")
     if speed is not None and itl is not None and speed.value.value > 0:
         gap = derive(
             "sla.itl_of_speed", "s", "1 / speed", speed=given("tokens_per_second", speed.value.value, "tokens/s")
@@ -582,3 +548,113 @@ def _adds_nothing(bound: Bound, message: str, *others: Bound) -> Diagnostic:
         marks=[Mark(place_of(other.value), "implies it") for other in others],
         help=("delete it, or make it tighter",),
     )
+
+
+_LATENCY: Final[tuple[BoundName, ...]] = ("tokens_per_second", "ttft", "itl", "answer")
+_SLOWING: Final[dict[str, tuple[object, ...]]] = {
+    "--enforce-eager": (True,),
+    "--async-scheduling": (False,),
+    "--optimization-level": (0, "0"),
+    "-O0": (True,),
+}
+"""Flags with the values that cost latency."""
+
+
+@rule("KC508", stage="plan")
+def latency_for_nothing(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    Under a latency bound, nothing costs time for nothing: no eager mode, no compilation or asynchronous scheduling switched off, and no more tensor parallel
+    for a mixture of experts than makes it faster.
+
+    Why
+    Without CUDA graphs every kernel of every layer is launched by itself: one small all-reduce takes 20 to 45 µs instead of 4 to 8. A mixture of experts that
+    reads few parameters a token has little to divide, so that more ranks add all-reduces and take nothing away.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 4
+      context     = 4K
+      prompt      = 1K
+      completion  = 500
+      tokens_per_second >= 5
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      engine vllm {
+        args { "--enforce-eager" = on }   #! KC508
+      }
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team {
+      concurrency = 4
+      context     = 4K
+      prompt      = 1K
+      completion  = 500
+      tokens_per_second >= 5
+    }
+    ```
+
+    Fix
+    Delete the flag; where it was there for memory, a smaller `max_num_seqs` takes smaller graphs. For a mixture of experts a smaller tp, and replicas.
+
+    Source
+    All-reduce under a graph and eager: aiconfigurator's silicon tables (research of this project). gpt-oss-120b on A100: 90 tokens a second on one card, 77 to 78 on
+    two and four.
+    """
+    for serve in plan.serves:
+        sla = serve.serve.sla
+        bound = next((bound for bound in sla.bounds if bound.name in _LATENCY), None) if sla is not None else None
+        if bound is not None:
+            asked = Mark(place_of(bound.value), "latency is asked for")
+            yield from _slowing_flags(serve, asked)
+            yield from _needless_ranks(serve, asked)
+
+
+def _slowing_flags(serve: ServePlan, asked: Mark) -> Iterator[Diagnostic]:
+    for name, value in serve.serve.engine.args:
+        flag = name.value if name.value == "-O0" else name.value.replace("_", "-")
+        if any(
+            value.value is slow or (slow not in (True, False) and value.value == slow)
+            for slow in _SLOWING.get(flag, ())
+        ):
+            state = "" if value.value is True else " off" if value.value is False else f" {value.value}"
+            yield finding(
+                "KC508",
+                f"`{name.value}`{state} makes every step slower, and the SLA bounds latency",
+                place_of(value) if value.written else place_of(name),
+                marks=(asked,),
+                help=("leave it out",),
+            )
+
+
+def _needless_ranks(serve: ServePlan, asked: Mark) -> Iterator[Diagnostic]:
+    """A pinned tp of a mixture of experts that half of it would beat."""
+    tp = serve.serve.parallel.tp
+    timed = serve.chosen.performance
+    if tp is None or not tp.written or tp.value < 2 or tp.value % 2 or timed is None:
+        return
+    if serve.serve.model.architecture.value.moe is None:
+        return
+    half = ways.half_tp(serve)
+    if (
+        half is not None
+        and half.performance is not None
+        and half.fits == "yes"
+        and half.performance.itl.value < timed.itl.value
+    ):
+        yield finding(
+            "KC508",
+            f"tp {tp.value} takes {shown(timed.itl)} between tokens, and tp {half.cut.tp} {shown(half.performance.itl)}",
+            place_of(tp),
+            marks=(asked,),
+            help=(f"`tp = {half.cut.tp}`, and replicas on the other cards",),
+            figure="performance.itl_s",
+        )

@@ -68,7 +68,7 @@ def unterminated() -> None:
     Example
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
-    hardware box { gpus = 1 * l40s, hosts = ["10.0.0.11] }
+    hardware box { gpus = 1 * l40s, model_path = "/models }
     #!^ KC002
     sla team {
       concurrency = 8
@@ -80,7 +80,7 @@ def unterminated() -> None:
 
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
-    hardware box { gpus = 1 * l40s, hosts = ["10.0.0.11"] }
+    hardware box { gpus = 1 * l40s, model_path = "/models" }
     sla team {
       concurrency = 8
       context     = 8K
@@ -111,29 +111,35 @@ def bad_escape() -> None:
     Example
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
-    hardware box {
-      gpus       = 1 * l40s
-      model_path = "\models"   #! KC003
-    }
+    hardware box { gpus = 1 * l40s }
     sla team {
       concurrency = 8
       context     = 8K
       prompt      = 2K
       completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      engine vllm {
+        env { VLLM_LOGGING_PREFIX = "chat\! " }   #! KC003
+      }
     }
     ```
 
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
-    hardware box {
-      gpus       = 1 * l40s
-      model_path = "/models"
-    }
+    hardware box { gpus = 1 * l40s }
     sla team {
       concurrency = 8
       context     = 8K
       prompt      = 2K
       completion  = 500
+    }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      engine vllm {
+        env { VLLM_LOGGING_PREFIX = "chat! " }
+      }
     }
     ```
 
@@ -158,7 +164,8 @@ def invisible_character() -> None:
 
     Example
     ```kcluster bad
-    model llama { id = "meta-llama/Llama-3.1-8B<U+200B>-Instruct" }   #! KC004
+    # the small<U+200B> one   #! KC004
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
     sla team {
       concurrency = 8

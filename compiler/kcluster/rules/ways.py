@@ -1,0 +1,158 @@
+"""What would mend a finding, in words. The planner finds the values (`kcluster.planner.remedies`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kcluster.physics.cut import Cut
+from kcluster.planner.types import Candidate, ServePlan
+from kcluster.rules.words import count, counted, ranged, shown
+from kcluster.units import KIB, human
+
+HIGHEST_LISTED = 3
+
+
+def shape(cut: Cut) -> str:
+    """A cut as people say it: `2 replicas of tp 4 × pp 2`."""
+    parts = [f"tp {cut.tp}"]
+    if cut.pp > 1:
+        parts.append(f"pp {cut.pp}")
+    if cut.dp > 1:
+        parts.append(f"dp {cut.dp}")
+    text = " × ".join(parts)
+    if cut.dcp > 1:
+        text += f" with dcp {cut.dcp}"
+    if cut.ep:
+        text += " with ep"
+    return f"{counted(cut.replicas, 'replica')} of {text}" if cut.replicas > 1 else text
+
+
+def tokens(length: int) -> str:
+    """A length as the language writes it, rounded down to whole K from 8K on."""
+    return f"{length // KIB}K" if length >= 8 * KIB else str(length)
+
+
+def fitting_cuts(serve: ServePlan) -> Iterator[str]:
+    """The smallest cut, format and amount of hardware in which the model starts."""
+    from kcluster.planner.remedies import least_hardware, smaller_format, smallest_fit
+
+    fitting = smallest_fit(serve)
+    if fitting is not None:
+        yield f"fits these cards: {shape(fitting.cut)}"
+    smaller = smaller_format(serve)
+    if smaller is not None:
+        yield f"fits as it is cut: a checkpoint in `{smaller[0].name}` (`weights = {smaller[0].name}`)"
+    if fitting is None:
+        least = least_hardware(serve)
+        if least is not None:
+            yield _hardware(serve, least.nodes, least.gpus_per_node, least.candidate)
+
+
+def _hardware(serve: ServePlan, nodes: int, cards: int, candidate: Candidate) -> str:
+    card = serve.serve.cluster.nodes[0].cards[0].id
+    where = f"{count(nodes)} nodes of {count(cards)} × {card}" if nodes > 1 else f"{count(cards)} × {card}"
+    return f"the least hardware of this kind: {where}, as {shape(candidate.cut)}"
+
+
+def fitting_lengths(serve: ServePlan) -> Iterator[str]:
+    """The longest length of the present cut, and what fp8 KV would hold."""
+    from kcluster.planner.remedies import longest_length, smallest_fit, with_fp8_kv
+
+    length = longest_length(serve)
+    if length is not None:
+        yield f"fits: `max_model_len = {tokens(length)}`"
+    fp8 = with_fp8_kv(serve)
+    if fp8 is not None and fp8.memory is not None and fp8.fits != "no":
+        held = human(fp8.memory.max_concurrency.value, "requests")
+        yield f"fits: `kv_cache = fp8`, which holds {held} requests of {count(fp8.limits.max_model_len)} tokens"
+    if length is None or serve.chosen.memory is None:
+        return
+    other = smallest_fit(serve)
+    if other is not None and other.cut != serve.chosen.cut:
+        yield f"fits these cards: {shape(other.cut)}"
+
+
+def more_room(serve: ServePlan) -> Iterator[str]:
+    """Other cuts and formats whose KV cache holds the load, and the sequences that do not preempt."""
+    from kcluster.planner.remedies import holding, sequence_limit
+
+    for candidate in holding(serve)[:HIGHEST_LISTED]:
+        same_cut = candidate.cut == serve.chosen.cut
+        fp8 = candidate.limits.kv_format != serve.chosen.limits.kv_format
+        what = "`kv_cache = fp8`" if same_cut else shape(candidate.cut) + (" and `kv_cache = fp8`" if fp8 else "")
+        yield f"holds them: {what}"
+    limit = sequence_limit(serve)
+    if limit is not None and limit < serve.chosen.limits.max_num_seqs:
+        yield f"`max_num_seqs = {limit}` lets the others wait in the queue instead of being preempted"
+
+
+def sequences(serve: ServePlan) -> Iterator[str]:
+    """The sequence limit that the KV cache holds of typical requests."""
+    from kcluster.planner.remedies import sequence_limit
+
+    limit = sequence_limit(serve)
+    if limit is not None:
+        yield f"`max_num_seqs = {limit}` is what the KV cache holds of typical requests; left out, it follows from the SLA"
+    else:
+        yield "leave `max_num_seqs` out, and it follows from the SLA"
+
+
+def to_meet(serve: ServePlan) -> Iterator[str]:
+    """The nearest plan on this hardware that meets the bounds, or the least hardware that would."""
+    from kcluster.planner.remedies import best_here, least_hardware, nearest_meeting
+
+    meeting = nearest_meeting(serve)
+    if meeting is not None and meeting.cut != serve.chosen.cut:
+        yield f"meets every bound on these cards: {shape(meeting.cut)}"
+        return
+    best = best_here(serve)
+    if best.cut != serve.chosen.cut and best.performance is not None:
+        speed = shown(best.performance.tokens_per_second)
+        yield f"the nearest on these cards: {shape(best.cut)} with {speed} each and {shown(best.performance.throughput)} together"
+    least = least_hardware(serve)
+    if least is not None and least.gpus > serve.serve.cluster.gpus:
+        yield _hardware(serve, least.nodes, least.gpus_per_node, least.candidate)
+
+
+def partitions(serve: ServePlan) -> Iterator[str]:
+    """A partition of the layers whose tightest stage holds more."""
+    from kcluster.planner.remedies import better_layers
+
+    if serve.serve.parallel.layers is not None:
+        yield "leave `layers` out, and the engine deals them out evenly"
+        return
+    better = better_layers(serve)
+    if better is not None and better.candidate.memory is not None:
+        listing = ", ".join(str(layers) for layers in better.layers)
+        yield f"`layers = [{listing}]` holds {count(better.candidate.memory.kv_tokens.value)} tokens of KV"
+
+
+def smaller_cut(serve: ServePlan) -> str:
+    """The cut that would do where one was pinned larger; empty where the pinned one is as good."""
+    from kcluster.planner.remedies import smaller_cut as found
+
+    better = found(serve)
+    return shape(better.cut) if better is not None else ""
+
+
+def refused_by(serve: ServePlan, version: tuple[int, ...]) -> str:
+    """How another version of the engine would not start this plan, with the figures; empty where it would."""
+    from kcluster.planner.remedies import on_version
+
+    candidate = on_version(serve, version)
+    memory = candidate.memory
+    if candidate.fits == "yes" or memory is None:
+        return ""
+    verb = "would not" if candidate.fits == "no" else "may not"
+    length = count(candidate.limits.max_model_len)
+    return f"{verb}, where {ranged(memory.kv_cache)} are left for one request of {length} tokens, which needs {shown(memory.kv_for_one)}"
+
+
+def half_tp(serve: ServePlan) -> Candidate | None:
+    """The chosen cut with half the tensor parallel and the same replicas, at the same load."""
+    from attrs import evolve
+
+    from kcluster.planner.remedies import with_cut
+
+    cut = serve.chosen.cut
+    return with_cut(serve, evolve(cut, tp=cut.tp // 2)) if cut.tp % 2 == 0 else None
