@@ -15,6 +15,8 @@ _SECONDS: Final = frozenset(
     (
         "layer",
         "layer_moe",
+        "layer_block",
+        "step_ranks",
         "layer_eager",
         "step_v0",
         "step_v1",

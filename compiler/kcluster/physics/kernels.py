@@ -12,8 +12,8 @@ from kcluster.units import Figure, derive, given
 
 @frozen(eq=False)
 class Rates:
-    """Bytes/s at which weights in 16 bits, in the format, and of experts are read, and the KV cache; FLOP/s in 16 bits and in the
-    format's arithmetic with many tokens. `emulated`: the card lacks the format's arithmetic and unpacks to 16 bits."""
+    """Bytes/s at which weights in 16 bits, in the format, and of experts are read, and the KV cache; FLOP/s in 16 bits, in the
+    format's arithmetic and in experts, with many tokens. `emulated`: the card lacks the format's arithmetic and unpacks to 16 bits."""
 
     read_plain: Figure
     read_packed: Figure
@@ -21,6 +21,7 @@ class Rates:
     read_kv: Figure
     compute_plain: Figure
     compute_packed: Figure
+    compute_experts: Figure
     emulated: bool
 
 
@@ -56,8 +57,15 @@ def rates(fmt: WeightFormat, card: Card, constants: TimeConstants) -> Rates:
         read_packed=_read(f"{fmt.name} weights", card, packed, vendor),
         read_experts=_read("experts", card, constants.bandwidth_experts, vendor),
         read_kv=_read("KV", card, constants.bandwidth_kv, vendor),
-        compute_plain=_compute("16-bit weights", plain_rate, constants.compute_16bit),
-        compute_packed=_compute(f"{fmt.name} weights", packed_rate, compute),
+        compute_plain=_compute("16-bit weights", plain_rate, constants.compute_16bit, vendor),
+        compute_packed=_compute(f"{fmt.name} weights", packed_rate, compute, vendor),
+        compute_experts=derive(
+            "rate of arithmetic on experts",
+            "flop/s",
+            "rate * share",
+            rate=_compute(f"{fmt.name} weights", packed_rate, compute, vendor),
+            share=constants.compute_experts,
+        ),
         emulated=fmt.quantized and not own and not fmt.weight_only,
     )
 
@@ -73,8 +81,15 @@ def _read(what: str, card: Card, efficiency: Figure, vendor: Figure) -> Figure:
     )
 
 
-def _compute(what: str, rate: Figure, efficiency: Figure) -> Figure:
-    return derive(f"rate of arithmetic on {what}", "flop/s", "peak * share", peak=rate, share=efficiency)
+def _compute(what: str, rate: Figure, efficiency: Figure, vendor: Figure) -> Figure:
+    return derive(
+        f"rate of arithmetic on {what}",
+        "flop/s",
+        "peak * share * vendor",
+        peak=rate,
+        share=efficiency,
+        vendor=vendor,
+    )
 
 
 def _unknown(card: Card) -> Figure:

@@ -57,12 +57,13 @@ def performance(
     with its share of prefill, `prefill` one typical prompt on an idle engine. Ranges hold nine measured points in ten.
     """
     model = build_engine(arch, fmt, cut, limits, placement, cluster, load, engine, constants)
-    concurrency = max(1.0, load.concurrency / cut.replicas)
+    active = max(1, min(cut.replicas, load.concurrency))
+    concurrency = max(1.0, load.concurrency / active)
     capacity = _kv_capacity(memory, arch, cut, limits, engine, load)
     slots = limits.max_num_seqs * cut.dp
     alone = prompt_time(model)
     serving = _serve(model, concurrency, min(capacity.value, slots), alone.value)
-    return _figures(model, load, serving, capacity, slots, concurrency, alone, constants)
+    return _figures(model, load, serving, capacity, slots, concurrency, active, alone, constants)
 
 
 def _kv_capacity(
@@ -113,13 +114,14 @@ def _figures(
     capacity: Figure,
     slots: int,
     concurrency: float,
+    active: int,
     alone: Figure,
     constants: TimeConstants,
 ) -> Performance:
     step = step_time(model, serving.batch, _residual(model, constants, "time"))
     batch = given("serving.batch", serving.batch, "requests", "fixed point of batch, KV, queue and step time")
     low, high = capacity.range()
-    if capacity.value < concurrency:
+    if 0 < capacity.value < concurrency:
         batch = batch.between(
             serving.batch * low / capacity.value, serving.batch * min(high, concurrency) / capacity.value
         )
@@ -140,18 +142,14 @@ def _figures(
         "tokens/s",
         "replicas * admitted * completion / (completion * itl + prefill)",
         source="Little's law over the admitted requests",
-        replicas=model.cut.replicas,
+        replicas=given("replicas that have a request", active, "count"),
         admitted=given("admitted requests of an engine", serving.admitted, "requests"),
         completion=load.completion,
         itl=itl,
         prefill=residence,
     )
-    own = _residual(model, constants, "throughput")
-    throughput = throughput.between(
-        throughput.value * min(own.low, itl.value / itl.range()[1] * 1.1),
-        throughput.value * max(own.high, itl.value / itl.range()[0] / 1.1),
-    )
-    ttft = _ttft(model, serving, residence, alone, throughput, load)
+    throughput = _throughput_range(throughput, itl, capacity, concurrency, _residual(model, constants, "throughput"))
+    ttft = _ttft(active, serving, residence, alone, throughput, load)
     answer = derive(
         "performance.answer",
         "s",
@@ -185,7 +183,22 @@ def _inverse(figure: Figure, of: Figure) -> Figure:
     return figure.between(1 / high, 1 / low)
 
 
-def _ttft(model: Engine, serving: _Serving, residence: Figure, alone: Figure, throughput: Figure, load: Load) -> Figure:
+def _throughput_range(
+    throughput: Figure, itl: Figure, capacity: Figure, concurrency: float, residual: Residual
+) -> Figure:
+    """The residuals of measured throughput, and where KV binds, what more or less of it would serve."""
+    low, high = residual.low, residual.high
+    if 0 < capacity.value < concurrency:
+        least, most = capacity.range()
+        low = 1 - math.hypot(1 - low, 1 - max(0.1, least / capacity.value))
+        high = 1 + math.hypot(high - 1, min(most, concurrency) / capacity.value - 1)
+    fast, slow = itl.range()
+    low = min(low, 0.5 * (low + itl.value / slow))
+    high = max(high, 0.5 * (high + itl.value / fast))
+    return throughput.between(throughput.value * max(0.1, low), throughput.value * high)
+
+
+def _ttft(active: int, serving: _Serving, residence: Figure, alone: Figure, throughput: Figure, load: Load) -> Figure:
     """First token: the wait for a slot (Little's law over what waits), then the wait for prefill and the prefill."""
     figure = derive(
         "performance.ttft",
@@ -194,7 +207,7 @@ def _ttft(model: Engine, serving: _Serving, residence: Figure, alone: Figure, th
         source="residence in prefill, and the wait for a slot by Little's law",
         prefill=residence,
         waiting=given("requests of an engine that wait for a slot", serving.waiting, "requests"),
-        replicas=model.cut.replicas,
+        replicas=active,
         completion=load.completion,
         throughput=throughput,
     )

@@ -31,11 +31,14 @@ from kcluster.physics.work import (
 from kcluster.units import Figure, Unit, derive, evaluate, given
 
 READING: Final = "plain / read_plain + packed / read_packed + experts / read_experts"
-ARITHMETIC: Final = "tokens * (plain_flops / compute_plain + packed_flops / compute_packed) + attention / compute_plain"
+ARITHMETIC: Final = (
+    "tokens * (plain_flops / compute_plain + packed_flops / compute_packed + expert_flops / compute_experts)"
+    " + attention / compute_plain"
+)
 LINEAR: Final = "max(reading, arithmetic)"
 KV: Final = "sequences * kv_bytes / read_kv"
-FIXED: Final = "layers * layer + moe_layers * layer_moe + eager_layers * layer_eager"
-STEP: Final = "stages * step + sequences * sequence"
+FIXED: Final = "layers * layer + moe_layers * layer_moe + block_layers * layer_block + eager_layers * layer_eager"
+STEP: Final = "stages * (step + together) + sequences * sequence"
 
 # Engine generations by version (vLLM): the V1 engine is the default from 0.8, asynchronous scheduling from 0.14.
 _V1_SINCE: Final = (0, 8)
@@ -74,6 +77,12 @@ class Engine:
     def context(self) -> float:
         """Mean tokens of context while a typical request decodes."""
         return self.load.prompt + self.load.completion / 2
+
+    @property
+    def together(self) -> Figure:
+        """What a step costs more where several GPUs of one stage run it."""
+        several = self.cut.tp * self.cut.dp > 1
+        return self.constants.step_ranks if several else given("one GPU a stage", 0.0, "s")
 
     def seconds(self, batch: float) -> tuple[float, float]:
         """(seconds of a step at this batch, the part of them that is prefill mixed in)."""
@@ -188,13 +197,14 @@ def _linear_inputs(
     }
     ratio = everyone / tokens if tokens else 1.0
     plain = sum(item.count * item.plain_flops for item in work.layers)
-    packed = sum(item.count * (item.flops - item.plain_flops + item.expert_flops * ratio) for item in work.layers)
+    packed = sum(item.count * (item.flops - item.plain_flops) for item in work.layers)
     if not engine.fmt.quantized:
         plain, packed = plain + packed, 0.0
     arithmetic = {
         "tokens": tokens,
         "plain_flops": plain + work.head_flops * min(1.0, batch.sequences / tokens if tokens else 1.0),
         "packed_flops": packed,
+        "expert_flops": ratio * sum(item.count * item.expert_flops for item in work.layers),
         "attention": batch.prompt * stage_attention_flops(work, context) if batch.prompt else 0.0,
     }
     return reading, arithmetic
@@ -211,7 +221,11 @@ def _linear(engine: Engine, stage: Stage, batch: _Batch, context: float) -> floa
         **reading,
     )
     compute = evaluate(
-        ARITHMETIC, compute_plain=speed.compute_plain.value, compute_packed=speed.compute_packed.value, **arithmetic
+        ARITHMETIC,
+        compute_plain=speed.compute_plain.value,
+        compute_packed=speed.compute_packed.value,
+        compute_experts=speed.compute_experts.value,
+        **arithmetic,
     )
     return evaluate(LINEAR, reading=read, arithmetic=compute)
 
@@ -241,6 +255,8 @@ def _fixed(engine: Engine, stage: Stage) -> float:
         layer=engine.constants.layer.value,
         moe_layers=moe,
         layer_moe=engine.constants.layer_moe.value,
+        block_layers=stage.work.count if engine.fmt.block is not None else 0,
+        layer_block=engine.constants.layer_block.value,
         eager_layers=stage.work.count if engine.limits.eager else 0,
         layer_eager=engine.constants.layer_eager.value,
     )
@@ -272,6 +288,7 @@ def _parts(engine: Engine, batch: float) -> dict[str, float]:
         STEP,
         stages=engine.cut.pp,
         step=engine.step_cost.value,
+        together=engine.together.value,
         sequences=micro.sequences * engine.cut.pp,
         sequence=engine.constants.sequence.value,
     )
@@ -355,6 +372,7 @@ def step_time(engine: Engine, batch: float, residual: Residual) -> StepTime:
             STEP,
             stages=engine.cut.pp,
             step=engine.step_cost,
+            together=engine.together,
             sequences=micro.sequences * engine.cut.pp,
             sequence=engine.constants.sequence,
         ),
@@ -414,9 +432,11 @@ def _weight_figure(engine: Engine, micro: _Batch, parts: dict[str, float]) -> Fi
             tokens=given("tokens", arithmetic["tokens"], "tokens"),
             plain_flops=given("16-bit operations a token", arithmetic["plain_flops"], "flop"),
             packed_flops=given("operations a token", arithmetic["packed_flops"], "flop"),
+            expert_flops=given("operations a token in experts", arithmetic["expert_flops"], "flop"),
             attention=given("attention to the prompt", arithmetic["attention"], "flop"),
             compute_plain=speed.compute_plain,
             compute_packed=speed.compute_packed,
+            compute_experts=speed.compute_experts,
         ),
     )
     return derive(

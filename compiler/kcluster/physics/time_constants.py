@@ -92,9 +92,12 @@ class TimeConstants:
         bandwidth_kv: of memory bandwidth for the KV cache.
         bandwidth_amd: factor on all of them on AMD cards.
         compute_16bit, compute_8bit, compute_fp4, compute_weight_only: of the tensor rate with many tokens.
+        compute_experts: factor on them for experts, whose matrices see few tokens each.
         layer, layer_moe: seconds of fixed cost a layer and step (small kernels), with CUDA graphs.
+        layer_block: seconds more for a layer whose weights have two-dimensional blocks of scales.
         layer_eager: seconds more a layer and step without CUDA graphs.
         step_v0, step_v1, step_async: seconds of fixed cost a step by engine generation.
+        step_ranks: seconds more a step where several GPUs run it together.
         sequence: seconds a step and running request on the host (scheduling, sampling, output).
         allreduce_factor: how much longer than in a micro-benchmark an all-reduce takes inside a model (skew, launch).
         allreduce_eager: seconds more for one all-reduce without CUDA graphs.
@@ -115,12 +118,15 @@ class TimeConstants:
     compute_8bit: Figure
     compute_fp4: Figure
     compute_weight_only: Figure
+    compute_experts: Figure
     layer: Figure
     layer_moe: Figure
+    layer_block: Figure
     layer_eager: Figure
     step_v0: Figure
     step_v1: Figure
     step_async: Figure
+    step_ranks: Figure
     sequence: Figure
     allreduce_factor: Figure
     allreduce_eager: Figure

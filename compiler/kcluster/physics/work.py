@@ -25,6 +25,7 @@ from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Card
 from kcluster.physics.kv import element_bytes, grouped_token_bytes, latent_token_bytes, state_bytes
 from kcluster.physics.tensors import Tensor, head_tensor, layer_kinds, layer_tensors
+from kcluster.physics.weights import packed, plain_bytes
 
 TOUCHED: Final = "experts * (1 - (1 - taken / experts) ** tokens)"
 """Experts that a batch touches, each token taking `taken` of them at random: E (1 − (1 − k/E)^b)."""
@@ -84,23 +85,16 @@ class StageWork:
         return sum(item.count * item.allreduces for item in self.layers)
 
 
-def stored_bytes(tensor: Tensor, fmt: WeightFormat, plain: int) -> float:
-    """Bytes of one element of a tensor as stored, its share of scales included; `plain` is of the model's own dtype."""
-    if not packed(tensor, fmt):
-        return float(plain)
+def stored_bytes(tensor: Tensor, fmt: WeightFormat, dense: bool) -> float:
+    """Bytes of one element of a tensor as stored, its share of scales included."""
+    if not packed(tensor, fmt, dense=dense):
+        return float(tensor.bytes_each or plain_bytes(fmt))
     scales = 0.0
     if fmt.block is not None:
         scales = fmt.scale_bytes / (fmt.block[0] * fmt.block[1])
     elif fmt.group:
         scales = fmt.scale_bytes / fmt.group
     return fmt.bytes_per_parameter + scales
-
-
-def packed(tensor: Tensor, fmt: WeightFormat) -> bool:
-    """Whether a format packs a tensor."""
-    if not fmt.quantized or not tensor.linear:
-        return False
-    return fmt.covers == "linear" or tensor.role == fmt.covers
 
 
 def share(tensor: Tensor, tp: int, expert_ranks: int) -> float:
@@ -115,32 +109,27 @@ def share(tensor: Tensor, tp: int, expert_ranks: int) -> float:
     return 1.0 / tp
 
 
-def dtype_bytes(arch: Architecture) -> int:
-    """Bytes of an element of the model's own dtype as an engine runs it."""
-    return 4 if arch.dtype == "float32" else 2
-
-
 @lru_cache(maxsize=4096)
 def _layer_work(
-    layer: Layer, count: int, hidden: int, fmt: WeightFormat, plain: int, tp: int, shards: int
+    layer: Layer, count: int, hidden: int, fmt: WeightFormat, dense: bool, tp: int, shards: int
 ) -> LayerWork:
     plain_bytes = packed_bytes = expert_bytes = flops = plain_flops = expert_flops = 0.0
     moe = layer.ffn if isinstance(layer.ffn, MoeFfn) else None
     for tensor in layer_tensors(layer, hidden):
-        each = stored_bytes(tensor, fmt, plain)
+        each = stored_bytes(tensor, fmt, dense)
         held = tensor.elements * share(tensor, tp, shards)
         if tensor.split.startswith("expert"):
             expert_bytes += tensor.elements / tensor.copies * each
             if moe is not None and tensor.columns > 1:
                 expert_flops += 2 * tensor.elements / tensor.copies * moe.experts_per_token / shards
             continue
-        if packed(tensor, fmt):
+        if packed(tensor, fmt, dense=dense):
             packed_bytes += held * each
         else:
             plain_bytes += held * each
         if tensor.columns > 1:
             flops += 2 * held
-            plain_flops += 0.0 if packed(tensor, fmt) else 2 * held
+            plain_flops += 0.0 if packed(tensor, fmt, dense=dense) else 2 * held
     return LayerWork(
         count=count,
         plain_bytes=plain_bytes,
@@ -168,15 +157,15 @@ def stage_work(
     """
     start = sum(layers[:stage])
     held = arch.layers[start : start + layers[stage]]
-    plain = dtype_bytes(arch)
+    dense = arch.moe is None
     over = cut.expert_shards if shards is None else shards
     works = tuple(
-        _layer_work(layer, count, arch.hidden, fmt, plain, cut.tp, over) for layer, count in layer_kinds(held)
+        _layer_work(layer, count, arch.hidden, fmt, dense, cut.tp, over) for layer, count in layer_kinds(held)
     )
     if stage != cut.pp - 1:
         return StageWork(works, 0.0, 0.0, False, cut.tp, over)
     head = head_tensor(arch)
-    each = fmt.bytes_per_parameter if fmt.embeddings_quantized else float(plain)
+    each = fmt.bytes_per_parameter if fmt.embeddings_quantized else plain_bytes(fmt)
     elements = head.elements / cut.tp
     return StageWork(works, elements * each, 2 * elements, fmt.embeddings_quantized, cut.tp, over)
 
