@@ -21,3 +21,7 @@ MAX_SIMILAR: Final = 3
 
 MAX_REPAIRS: Final = 8
 """Repairs of one statement before it is given up: guarantees that recovery ends."""
+
+MAX_RECOVERIES: Final = 2_000
+"""Statements of one file that are mended or dropped before the rest is left unread: a file of nothing but mistakes of
+which each is too much like the last to be reported again."""

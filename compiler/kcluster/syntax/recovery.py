@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kcluster.syntax.ast import Item
 from kcluster.syntax.findings import Findings
-from kcluster.syntax.limits import MAX_REPAIRS
+from kcluster.syntax.limits import MAX_RECOVERIES, MAX_REPAIRS
 from kcluster.syntax.lowering import lower
 from kcluster.syntax.repairs import Situation, find_repair
 from kcluster.syntax.tables import parser
@@ -44,6 +44,7 @@ class _Reader:
         self._depth = 0
         self._blocks = 0
         self._repairs = 0
+        self._recoveries = 0
         self._state: InteractiveParser = parser().parse_interactive("")
 
     def read(self) -> tuple[Item, ...]:
@@ -55,7 +56,8 @@ class _Reader:
             try:
                 result = self._feed(token)
             except UnexpectedToken:
-                if self._findings.full:
+                self._recoveries += 1
+                if self._findings.full or self._recoveries > MAX_RECOVERIES:
                     self._give_up(token)
                 else:
                     self._recover(token)
