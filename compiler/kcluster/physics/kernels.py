@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from attrs import frozen
 
 from kcluster.physics.formats import WeightFormat
@@ -9,11 +11,19 @@ from kcluster.physics.hardware import Card
 from kcluster.physics.time_constants import TimeConstants
 from kcluster.units import Figure, derive, given
 
+# Block-scaled GEMMs have kernels of their own on Hopper and Blackwell data-centre cards, a generic one elsewhere: 60 µs on an H100 and
+# 300 µs on an L40S whatever the size (perf.md, section 4).
+_TUNED_BLOCKS: Final = 0.2
+
 
 @frozen(eq=False)
 class Rates:
-    """Bytes/s at which weights in 16 bits, in the format, and of experts are read, and the KV cache; FLOP/s in 16 bits, in the
-    format's arithmetic and in experts, with many tokens. `emulated`: the card lacks the format's arithmetic and unpacks to 16 bits."""
+    """Rates of a format on a card.
+
+    Bytes/s at which weights in 16 bits, in the format, and of experts are read, and the KV cache; FLOP/s in 16 bits, in the
+    format's arithmetic and in experts, with many tokens. `emulated`: the card lacks the format's arithmetic and unpacks to 16 bits.
+    `block_share`: of the fixed cost of block-scaled kernels that this card pays.
+    """
 
     read_plain: Figure
     read_packed: Figure
@@ -23,6 +33,7 @@ class Rates:
     compute_packed: Figure
     compute_experts: Figure
     emulated: bool
+    block_share: float
 
 
 def native(fmt: WeightFormat, card: Card) -> bool:
@@ -66,6 +77,7 @@ def rates(fmt: WeightFormat, card: Card, constants: TimeConstants) -> Rates:
             rate=_compute(f"{fmt.name} weights", packed_rate, compute, vendor),
             share=constants.compute_experts,
         ),
+        block_share=_TUNED_BLOCKS if card.compute_capability and card.compute_capability[0] in (9, 10) else 1.0,
         emulated=fmt.quantized and not own and not fmt.weight_only,
     )
 

@@ -37,7 +37,9 @@ ARITHMETIC: Final = (
 )
 LINEAR: Final = "max(reading, arithmetic)"
 KV: Final = "sequences * kv_bytes / read_kv"
-FIXED: Final = "layers * layer + moe_layers * layer_moe + block_layers * layer_block + eager_layers * layer_eager"
+FIXED: Final = (
+    "layers * layer + moe_layers * layer_moe + block_layers * layer_block * block_share + eager_layers * layer_eager"
+)
 STEP: Final = "stages * (step + together) + sequences * sequence"
 
 # Engine generations by version (vLLM): the V1 engine is the default from 0.8, asynchronous scheduling from 0.14.
@@ -146,6 +148,8 @@ def point_class(cut: Cut, links: Links, arch: Architecture) -> str:
         return "between nodes"
     if any(group.bus is not None and group.bus.kind == "pcie" for group in groups):
         return "PCIe"
+    if any(group.vendor != "nvidia" for group in groups):
+        return "xGMI"
     return "NVLink" if groups else "one GPU"
 
 
@@ -257,6 +261,7 @@ def _fixed(engine: Engine, stage: Stage) -> float:
         layer_moe=engine.constants.layer_moe.value,
         block_layers=stage.work.count if engine.fmt.block is not None else 0,
         layer_block=engine.constants.layer_block.value,
+        block_share=stage.rates.block_share,
         eager_layers=stage.work.count if engine.limits.eager else 0,
         layer_eager=engine.constants.layer_eager.value,
     )
