@@ -82,6 +82,7 @@ def described(checked: Checked) -> str:
     for found in checked.diagnostics:
         line = found.source.position(found.span.start).line
         lines.append(f"{line}: {found.severity} {found.code} {found.message}")
+        lines += [f"      here {found.label}"] if found.label else []
         lines += [f"      label {label.text}" for label in found.labels]
         lines += [f"      note {note}" for note in found.notes]
         lines += [f"      help {help_}" for help_ in found.help]

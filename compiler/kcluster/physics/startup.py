@@ -1,4 +1,4 @@
-"""How long an engine takes to start, as far as it follows from sizes: reading the model."""
+"""What a cluster moves beside its work: the model at a start, and the answers through the router."""
 
 from __future__ import annotations
 
@@ -16,4 +16,24 @@ def load_seconds(checkpoint: Figure, storage: float) -> Figure:
         "checkpoint / storage",
         checkpoint=checkpoint,
         storage=given("storage", storage, "bytes/s", "the spec"),
+    )
+
+
+STREAMED_TOKEN = given(
+    "bytes of one streamed token",
+    300,
+    "bytes/token",
+    "a chat.completion.chunk of the OpenAI API: id, model and choices around one token, and its framing",
+)
+
+
+def streamed_rate(throughput: Figure) -> Figure:
+    """bytes/s that streamed answers take of the router's link in one direction, at so many output tokens a second."""
+    return derive(
+        "routing.streamed_rate",
+        "bytes/s",
+        "throughput * token",
+        source="every token is a JSON object of its own",
+        throughput=throughput,
+        token=STREAMED_TOKEN,
     )

@@ -235,6 +235,7 @@ def better_layers(serve: ServePlan) -> Partition | None:
     best = _pool(judge.fit(chosen.cut, chosen.limits.kv_format, chosen.limits))
     found: tuple[int, ...] | None = None
     cut = chosen.cut
+    waiting = 0
     for _ in range(len(judge.case.architecture.layers)):
         memory = judge.fit(cut, chosen.limits.kv_format, chosen.limits).memory
         if memory is None:
@@ -248,9 +249,11 @@ def better_layers(serve: ServePlan) -> Partition | None:
         layers[roomiest] += 1
         cut = evolve(chosen.cut, layers=tuple(layers))
         pool = _pool(judge.fit(cut, chosen.limits.kv_format, chosen.limits))
-        if pool <= best:
+        waiting = 0 if pool > best else waiting + 1
+        if pool < best or waiting > chosen.cut.pp:
             break
-        best, found = pool, tuple(layers)
+        if pool > best:  # first and last stage are often equally tight: one move alone then gains nothing yet
+            best, found = pool, tuple(layers)
     if found is None:
         return None
     return Partition(found, judge.candidate(evolve(chosen.cut, layers=found), chosen.limits.kv_format))

@@ -48,13 +48,13 @@ def _tp_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
     if sizes:
         yield f"`tp` of {listed((count(size) for size in sizes), 'or')} on these nodes"
     cards = serve.serve.cluster.gpus
-    if (
-        violation.fatal
-        and cards in (3, 5, 6, 7)
-        and cards not in sizes
-        and serve.serve.model.architecture.value.pipeline
-    ):
+    pipeline = serve.serve.model.architecture.value.pipeline
+    if violation.fatal and serve.chosen.cut.tp > 1 and cards in ODD_COUNTS and cards not in sizes and pipeline:
         yield f"`pp = {cards}` with `tp = 1` uses all {cards} cards"
+
+
+ODD_COUNTS = (3, 5, 6, 7)
+"""Counts of cards that heads rarely divide by, and that a pipeline takes."""
 
 
 @rule("KC301", stage="plan")
@@ -252,7 +252,9 @@ def _count_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
     cards = serve.serve.cluster.gpus
     if not violation.fatal and cards // cut.engine_gpus > cut.replicas:
         yield f"`replicas = {cards // cut.engine_gpus}` would use {counted(cards // cut.engine_gpus * cut.engine_gpus, 'card')}"
-    elif not violation.fatal:
+    elif violation.fatal:
+        yield from ways.smallest(serve)
+    else:
         yield "narrow the serve with `gpus = […]` so that another one can have them"
 
 
@@ -713,9 +715,13 @@ def intermediate_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
         "error",
         unless=("KC301",),
         at=lambda serve, _: blame(serve.serve, "tp", "dp"),
-        marks=lambda serve, _: (_model_mark(serve, "its widths"), *cut_marks(serve, "tp")),
+        marks=lambda serve, violation: (_model_mark(serve, _width_text(violation)), *cut_marks(serve, "tp")),
         help=_block_help,
     )
+
+
+def _width_text(violation: Violation) -> str:
+    return f"{violation.figures[0].name} size {count(violation.figures[0].value)}" if violation.figures else ""
 
 
 @rule("KC310", stage="plan")

@@ -293,20 +293,9 @@ def pipeline_boundary(plan: Plan) -> Iterator[Diagnostic]:
         "warning",
         at=lambda serve, _: blame(serve.serve, "network", "pp"),
         marks=lambda serve, _: cut_marks(serve),
-        notes=_boundary_notes,
         help=lambda *_: ("a faster `network`, or replicas inside nodes where the model fits one",),
         figure="communication.prefill_pipeline_bytes",
     )
-
-
-def _boundary_notes(serve: ServePlan, violation: Violation) -> Iterable[str]:
-    talk = serve.chosen.communication
-    performance = serve.chosen.performance
-    if talk is not None and talk.pp_path:
-        yield (
-            f"prefill sends {shown(talk.prefill_pipeline_bytes)} over {talk.pp_path} in {shown(talk.prefill_pipeline_seconds)}"
-            + (f", and computes for {shown(performance.prefill)}" if performance is not None else "")
-        )
 
 
 @rule("KC404", stage="plan")
@@ -404,11 +393,12 @@ def _all_to_all_notes(serve: ServePlan, violation: Violation) -> Iterable[str]:
 def router_link_and_load_time(plan: Plan) -> Iterator[Diagnostic]:
     """
     What it checks
-    How long a node takes to read its share of the model from the given `storage`, where that is minutes.
+    How long a node takes to read the model from the given `storage`, where that is minutes; and whether the streamed answers of all replicas fit the
+    router's link.
 
     Why
-    Every restart, every new replica and every failover waits for it, and time-outs around the engine (health checks, start limits, a router that waits
-    for all its workers) must be longer.
+    Every restart, every new replica and every failover waits for the model, and time-outs around the engine (health checks, start limits, a router that
+    waits for all its workers) must be longer. A streamed token is a JSON object of a few hundred bytes, so that many fast requests fill a slow link.
 
     Example
     ```kcluster bad
@@ -453,6 +443,7 @@ def router_link_and_load_time(plan: Plan) -> Iterator[Diagnostic]:
     """
     for serve in plan.serves:
         yield from _load_time(serve)
+        yield from _router_link(serve)
 
 
 SLOW_LOAD = 300.0
@@ -478,6 +469,27 @@ def _load_time(serve: ServePlan) -> Iterator[Diagnostic]:
             place_of(storage),
             marks=(_weights_place(serve),),
             help=("a local copy on faster storage, and time-outs around the engine that are longer",),
+        )
+
+
+BUSY_LINK = 0.5
+"""Share of the router's link that streamed answers may take."""
+
+
+def _router_link(serve: ServePlan) -> Iterator[Diagnostic]:
+    network = serve.serve.hardware.network
+    performance = serve.chosen.performance
+    if network is None or performance is None or len(serve.serve.cluster.nodes) < 2 or serve.chosen.cut.replicas < 2:
+        return
+    from kcluster.physics.startup import streamed_rate
+
+    rate = streamed_rate(performance.throughput)
+    if rate.value > BUSY_LINK * network.value.bandwidth.value:
+        yield finding(
+            "KC405",
+            f"streamed answers are {shown(rate)} through the router, whose link carries {shown(network.value.bandwidth)}",
+            place_of(network),
+            help=("a faster link for the router's node, or several routers",),
         )
 
 

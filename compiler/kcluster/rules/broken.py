@@ -13,8 +13,8 @@ from kcluster.diagnostics import Diagnostic, Severity
 from kcluster.physics.results import Memory
 from kcluster.planner.types import Plan, ServePlan, Violation
 from kcluster.rules.finding import Mark, Place, blame, finding, gpus_of, place_of, written
-from kcluster.rules.words import count, counted, shown
-from kcluster.units import Figure
+from kcluster.rules.words import count, shown
+from kcluster.units import Figure, human
 
 Marks = Callable[[ServePlan, Violation], Iterable[Mark | None]]
 Texts = Callable[[ServePlan, Violation], Iterable[str]]
@@ -49,6 +49,8 @@ def reported(
     *,
     unless: Sequence[str] = (),
     at: Callable[[ServePlan, Violation], Place] | None = None,
+    message: Callable[[ServePlan, Violation], str] | None = None,
+    label: Callable[[ServePlan, Violation], str] | None = None,
     marks: Marks | None = None,
     notes: Texts | None = None,
     help: Texts | None = None,
@@ -61,9 +63,10 @@ def reported(
             continue
         yield finding(
             code,
-            violation.because,
+            message(serve, violation) if message is not None else violation.because,
             at(serve, violation) if at is not None else blame(serve.serve, violation.subject),
             severity=severity_of(violation, soft),
+            label=label(serve, violation) if label is not None else "",
             marks=marks(serve, violation) if marks is not None else (),
             notes=notes(serve, violation) if notes is not None else (),
             help=help(serve, violation) if help is not None else (),
@@ -94,7 +97,9 @@ def budget(memory: Memory, utilization: float) -> str:
         )
         if part.value > 0
     )
-    return f"{shown(memory.total)} × {utilization:g} − {taken} = {shown(memory.kv_cache)} for KV"
+    left = memory.kv_cache
+    result = f"{shown(left)} for KV" if left.value >= 0 else f"{human(-left.value, left.unit)} too little"
+    return f"{shown(memory.total)} × {utilization:g} − {taken} = {result}"
 
 
 def utilization_mark(serve: ServePlan) -> Mark | None:
@@ -111,14 +116,24 @@ def weights_mark(serve: ServePlan) -> Mark | None:
     return Mark(place, f"{shown(memory.weights)} of weights on a card") if place and memory else None
 
 
+def needed_text(serve: ServePlan) -> str:
+    """What one request of `max_model_len` needs of the tightest card, as a sum."""
+    memory = serve.chosen.memory
+    if memory is None:
+        return ""
+    length = count(serve.chosen.limits.max_model_len)
+    fixed = memory.kv_fixed_bytes_per_sequence
+    besides = f" and {shown(fixed)}" if fixed.value > 0 else ""
+    return f"needs {shown(memory.kv_for_one)} a card: {length} tokens × {shown(memory.kv_bytes_per_token)}{besides}"
+
+
 def context_mark(serve: ServePlan) -> Mark | None:
     """On the line that set the length: what one request of it needs."""
     memory = serve.chosen.memory
     place = written(serve.serve, "max_model_len", "context")
     if place is None or memory is None:
         return None
-    tokens = counted(serve.chosen.limits.max_model_len, "token")
-    return Mark(place, f"{tokens} need {shown(memory.kv_for_one)} a card")
+    return Mark(place, needed_text(serve))
 
 
 def cut_marks(serve: ServePlan, *besides: str) -> tuple[Mark, ...]:

@@ -254,9 +254,9 @@ def _conflict(plan: ServePlan, flag: str, name: Value[str], value: Value[Argumen
     if place is not None:
         yield finding(
             "KC802",
-            f"`{name.value}` and `{attribute}` set the same thing",
+            f"`{name.value}` gives `{_as_written(value.value)}` where `{attribute}` is given already",
             at,
-            marks=(Mark(place, "set here"),),
+            marks=(Mark(place, "given here"),),
             help=(f"leave the flag out and keep `{attribute}`",),
         )
     elif attribute in COMPILED:
@@ -266,6 +266,12 @@ def _conflict(plan: ServePlan, flag: str, name: Value[str], value: Value[Argumen
             at,
             help=(f"write `{attribute}` in `{block}` and leave the flag out",),
         )
+
+
+def _as_written(value: ArgumentValue) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ", ".join(str(item) for item in value) if isinstance(value, tuple) else str(value)
 
 
 def _attribute_mark(serve: ServeSpec, subject: str, text: str) -> Mark | None:
@@ -583,8 +589,7 @@ def starts_only_here(plan: Plan) -> Iterator[Diagnostic]:
         if newest:
             yield finding(
                 "KC806",
-                f"starts on {ENGINE_NAMES[engine.name.value]} {version_text(engine.version.value)}, and {newest} on "
-                f"{version_text(versions[-1])}",
+                f"starts on {ENGINE_NAMES[engine.name.value]} {version_text(engine.version.value)} and {newest}",
                 written(serve.serve, "version") or blame(serve.serve, "max_model_len", "context"),
                 help=("leave room before an upgrade: a shorter `max_model_len`, or fewer sequences",),
             )

@@ -133,13 +133,19 @@ def finding(
     fixes: Iterable[Fix] = (),
     figure: str = "",
 ) -> Diagnostic:
-    """A diagnostic of this code; its severity is the registry's unless a case of the rule has another."""
+    """A diagnostic of this code; its severity is the registry's unless a case of the rule has another. A mark on the place of the
+    finding itself becomes its label, where it has none; of two marks on one place the first stands."""
     seen = {(id(at.source), at.span)}
     labels = []
     for mark in marks:
-        if mark is None or not mark.text or (id(mark.place.source), mark.place.span) in seen:
+        if mark is None or not mark.text:
             continue
-        seen.add((id(mark.place.source), mark.place.span))
+        where = (id(mark.place.source), mark.place.span)
+        if where == (id(at.source), at.span) and not label:
+            label = mark.text
+        if where in seen:
+            continue
+        seen.add(where)
         other = mark.place.source if mark.place.source is not at.source else None
         labels.append(Label(mark.place.span, mark.text, other))
     return Diagnostic(

@@ -12,13 +12,14 @@ from kcluster.rules.broken import (
     budget_mark,
     context_mark,
     cut_marks,
+    needed_text,
     reported,
     utilization_mark,
     weights_mark,
 )
 from kcluster.rules.finding import Mark, blame, finding, gpus_of, head_of, place_of, written
 from kcluster.rules.registry import rule
-from kcluster.rules.words import count, shown
+from kcluster.rules.words import count, listed, ranged, shown
 from kcluster.spec.types import Spec
 
 
@@ -141,18 +142,24 @@ def context_does_not_fit(plan: Plan) -> Iterator[Diagnostic]:
         "KC202",
         "warning",
         at=lambda serve, _: blame(serve.serve, "max_model_len", "context"),
+        message=_one_request,
+        label=lambda serve, _: needed_text(serve),
         marks=lambda serve, _: (budget_mark(serve), utilization_mark(serve), weights_mark(serve), *cut_marks(serve)),
-        notes=_request_note,
         help=_fitting_lengths,
         figure="memory.kv_cache_gib",
     )
 
 
-def _request_note(serve: ServePlan, violation: Violation) -> Iterable[str]:
+def _one_request(serve: ServePlan, violation: Violation) -> str:
     memory = serve.chosen.memory
-    if memory is not None:
-        tokens = count(serve.chosen.limits.max_model_len)
-        yield f"{tokens} tokens × {shown(memory.kv_bytes_per_token)} and fixed parts are {shown(memory.kv_for_one)} a card"
+    length = count(serve.chosen.limits.max_model_len)
+    verb = "cannot" if violation.fatal else "may not"
+    if memory is None or memory.max_concurrency.value >= 1:
+        return f"{violation.because} with {length} tokens"
+    return (
+        f"the KV cache {verb} hold one request of {length} tokens: {shown(memory.kv_for_one)} a card are needed and "
+        f"{ranged(memory.kv_cache)} are left"
+    )
 
 
 def _fitting_lengths(serve: ServePlan, violation: Violation) -> Iterable[str]:
@@ -226,7 +233,7 @@ def _token_note(serve: ServePlan, violation: Violation) -> Iterable[str]:
 
 
 def _more_room(serve: ServePlan, violation: Violation) -> Iterable[str]:
-    return ways.more_room(serve)
+    return ways.more_room(serve, violation.code)
 
 
 @rule("KC204", stage="plan")
@@ -534,6 +541,7 @@ def sequence_limit(plan: Plan) -> Iterator[Diagnostic]:
         plan,
         "KC207",
         "warning",
+        message=lambda _, violation: violation.because.replace("max_num_seqs", "`max_num_seqs`", 1),
         marks=lambda serve, _: (_concurrency_mark(serve), budget_mark(serve), context_mark(serve)),
         notes=_token_note,
         help=lambda serve, _: ways.sequences(serve),
@@ -553,7 +561,7 @@ def unbalanced_stages(plan: Plan) -> Iterator[Diagnostic]:
     """
     What it checks
     The stages of a pipeline leave about the same room for KV a layer: none is held back by the embedding or the head, by a partition by hand, or by a
-    smaller card.
+    smaller card, where another partition does better.
 
     Why
     Every stage holds the same blocks of KV, so that the tightest one decides for all. What the others have left over is memory that nothing uses.
@@ -621,20 +629,27 @@ def unbalanced_stages(plan: Plan) -> Iterator[Diagnostic]:
         rooms = [(stage.kv_cache.value / stage.layers, stage) for stage in memory.stages]
         tight = min(rooms, key=lambda room: (room[0], room[1].stage))
         wide = max(rooms, key=lambda room: (room[0], -room[1].stage))
-        if tight[0] < UNBALANCED * wide[0]:
+        better = tuple(ways.partitions(serve)) if tight[0] < UNBALANCED * wide[0] else ()
+        if better or (tight[0] < UNBALANCED * wide[0] and _kinds_mark(serve) is not None):
             yield finding(
                 "KC208",
                 f"stage {tight[1].stage} has {shown(tight[1].kv_cache)} for the KV of {count(tight[1].layers)} layers, and stage "
                 f"{wide[1].stage} {shown(wide[1].kv_cache)} for {count(wide[1].layers)}: the tightest decides for all",
                 blame(serve.serve, "layers", "pp"),
-                marks=(Mark(gpus_of(serve.serve.hardware), "the cards of the stages"),),
+                marks=(_kinds_mark(serve),),
                 notes=(
                     f"stage {stage.stage}: {count(stage.layers)} layers, {shown(stage.weights)} of weights, {shown(stage.kv_cache)} for KV"
                     for stage in memory.stages[:8]
                 ),
-                help=ways.partitions(serve),
+                help=better,
                 figure="memory.kv_cache_gib",
             )
+
+
+def _kinds_mark(serve: ServePlan) -> Mark | None:
+    """On the cards, where they differ."""
+    kinds = sorted({card.id for node in serve.serve.cluster.nodes for card in node.cards})
+    return Mark(gpus_of(serve.serve.hardware), f"the smaller of {listed(kinds)} decides") if len(kinds) > 1 else None
 
 
 UNBALANCED = 0.75

@@ -531,7 +531,8 @@ def hosts_missing(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def _lacking(hosts: list[str]) -> str:
-    shown = hosts if len(hosts) <= 3 else [*hosts[:2], f"{len(hosts) - 2} more"]
+    named = [f"`{host}`" for host in hosts]
+    shown = named if len(named) <= 3 else [*named[:2], f"{len(named) - 2} more"]
     return f"{listed(shown)} ha{'s' if len(hosts) == 1 else 've'} no address"
 
 

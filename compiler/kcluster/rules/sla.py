@@ -22,13 +22,14 @@ _FIGURE: Final[dict[BoundName, str]] = {
     "answer": "performance.answer_s",
     "throughput": "performance.output_tokens_per_second",
 }
-_SUBJECT: Final[dict[BoundName, str]] = {
-    "tokens_per_second": "each request gets",
-    "ttft": "the first token takes",
-    "itl": "the time between two tokens is",
-    "answer": "a whole answer takes",
-    "throughput": "all requests together get",
+_SUBJECT: Final[dict[BoundName, tuple[str, str, str, str]]] = {
+    "tokens_per_second": ("each request", "gets", "get", "is"),
+    "ttft": ("the first token", "takes", "take", "is"),
+    "itl": ("the next token", "takes", "take", "is"),
+    "answer": ("a whole answer", "takes", "take", "is"),
+    "throughput": ("all requests together", "get", "get", "are"),
 }
+"""Subject, verb, its infinitive and the auxiliary of each bound's sentence."""
 
 
 def missed_at(verdict: SlaVerdict) -> Severity | None:
@@ -49,16 +50,17 @@ def _asked(bound: Bound) -> str:
 
 
 def _message(verdict: SlaVerdict, severity: Severity, concurrency: int) -> str:
-    end = {"error": "even at best", "warning": "is expected", "note": "at worst"}[severity]
     low, high = verdict.predicted.range()
     above = verdict.bound.operator == ">="
-    value = {"error": high if above else low, "warning": verdict.predicted.value, "note": low if above else high}[
-        severity
-    ]
+    subject, verb, infinitive, auxiliary = _SUBJECT[verdict.bound.name]
+    if severity == "error":
+        value, reads = (high if above else low), f"{subject} {verb} at best"
+    elif severity == "warning":
+        value, reads = verdict.predicted.value, f"{subject} {auxiliary} expected to {infinitive}"
+    else:
+        value, reads = (low if above else high), f"{subject} may {infinitive}{' only' if above else ''}"
     text = human(value, verdict.predicted.unit)
-    subject = _SUBJECT[verdict.bound.name]
-    reads = f"{subject} {text} as expected" if severity == "warning" else f"{subject} {text} {end}"
-    return f"{reads} at {count(concurrency)} in flight, and the SLA asks for {_asked(verdict.bound)}"
+    return f"{reads} {text} at {count(concurrency)} in flight, and the SLA asks for {_asked(verdict.bound)}"
 
 
 def _judged(plan: Plan, code: str, *names: BoundName) -> Iterator[Diagnostic]:
@@ -75,7 +77,9 @@ def _missed(serve: ServePlan, code: str, verdict: SlaVerdict, severity: Severity
     marks: list[Mark | None] = [Mark(gpus_of(serve.serve.hardware), ways.shape(serve.chosen.cut))]
     if sla is not None:
         marks.append(
-            Mark(place_of(sla.concurrency), "the load that it is judged at") if sla.concurrency.written else None
+            Mark(place_of(sla.concurrency), f"{counted(serve.load.concurrency, 'request')} in flight")
+            if sla.concurrency.written
+            else None
         )
     notes = [f"expected {ranged(verdict.predicted)}"]
     if performance is not None:
@@ -94,7 +98,7 @@ def _missed(serve: ServePlan, code: str, verdict: SlaVerdict, severity: Severity
         severity=severity,
         marks=marks,
         notes=notes,
-        help=() if severity == "note" else ways.to_meet(serve),
+        help=() if severity == "note" else ways.to_meet(serve, hardware_too=severity == "error"),
         figure=_FIGURE[verdict.bound.name],
     )
 
@@ -341,7 +345,7 @@ def survive_loss(plan: Plan) -> Iterator[Diagnostic]:
             ),
         ),
         help=lambda serve, _: (
-            f"a second replica needs {counted(serve.chosen.cut.engine_gpus, 'card')} more, on another host",
+            f"a second replica of this cut needs {counted(serve.chosen.cut.engine_gpus, 'card')} more",
         ),
     )
 

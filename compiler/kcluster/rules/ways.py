@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from kcluster.physics.cut import Cut
 from kcluster.planner.types import Candidate, ServePlan
-from kcluster.rules.words import count, counted, ranged, shown
+from kcluster.rules.words import count, counted, ranged, shown, version_text
 from kcluster.units import KIB, human
 
 HIGHEST_LISTED = 3
+_KEPT = 16
+_answers: dict[tuple[int, str], tuple[ServePlan, object]] = {}
+
+T = TypeVar("T")
+
+
+def _once(serve: ServePlan, remedy: Callable[[ServePlan], T]) -> T:
+    """A remedy's answer, searched for once a plan: several bounds that are missed ask the same question."""
+    key = (id(serve), remedy.__name__)
+    found = _answers.get(key)
+    if found is not None and found[0] is serve:
+        return found[1]  # type: ignore[return-value]
+    if len(_answers) >= _KEPT:
+        _answers.clear()
+    answer = remedy(serve)
+    _answers[key] = (serve, answer)
+    return answer
 
 
 def shape(cut: Cut) -> str:
@@ -43,9 +61,18 @@ def fitting_cuts(serve: ServePlan) -> Iterator[str]:
     if smaller is not None:
         yield f"fits as it is cut: a checkpoint in `{smaller[0].name}` (`weights = {smaller[0].name}`)"
     if fitting is None:
-        least = least_hardware(serve)
+        least = _once(serve, least_hardware)
         if least is not None:
             yield _hardware(serve, least.nodes, least.gpus_per_node, least.candidate)
+
+
+def smallest(serve: ServePlan) -> Iterator[str]:
+    """The smallest cut that starts on these cards."""
+    from kcluster.planner.remedies import smallest_fit
+
+    fitting = smallest_fit(serve)
+    if fitting is not None:
+        yield f"fits these cards: {shape(fitting.cut)}"
 
 
 def _hardware(serve: ServePlan, nodes: int, cards: int, candidate: Candidate) -> str:
@@ -72,14 +99,20 @@ def fitting_lengths(serve: ServePlan) -> Iterator[str]:
         yield f"fits these cards: {shape(other.cut)}"
 
 
-def more_room(serve: ServePlan) -> Iterator[str]:
+def more_room(serve: ServePlan, code: str) -> Iterator[str]:
     """Other cuts and formats whose KV cache holds the load, and the sequences that do not preempt."""
-    from kcluster.planner.remedies import holding, sequence_limit
+    from kcluster.planner.remedies import holding, sequence_limit, with_fp8_kv
 
-    for candidate in holding(serve)[:HIGHEST_LISTED]:
+    enough = holding(serve)[:HIGHEST_LISTED]
+    if not enough:
+        fp8 = with_fp8_kv(serve)
+        held = next((found for found in fp8.violations if found.code == code), None) if fp8 is not None else None
+        if held is not None:
+            yield f"with `kv_cache = fp8` {held.because}"
+    for candidate in enough:
         same_cut = candidate.cut == serve.chosen.cut
-        fp8 = candidate.limits.kv_format != serve.chosen.limits.kv_format
-        what = "`kv_cache = fp8`" if same_cut else shape(candidate.cut) + (" and `kv_cache = fp8`" if fp8 else "")
+        halved = candidate.limits.kv_format != serve.chosen.limits.kv_format
+        what = "`kv_cache = fp8`" if same_cut else shape(candidate.cut) + (" and `kv_cache = fp8`" if halved else "")
         yield f"holds them: {what}"
     limit = sequence_limit(serve)
     if limit is not None and limit < serve.chosen.limits.max_num_seqs:
@@ -91,26 +124,30 @@ def sequences(serve: ServePlan) -> Iterator[str]:
     from kcluster.planner.remedies import sequence_limit
 
     limit = sequence_limit(serve)
-    if limit is not None:
-        yield f"`max_num_seqs = {limit}` is what the KV cache holds of typical requests; left out, it follows from the SLA"
-    else:
-        yield "leave `max_num_seqs` out, and it follows from the SLA"
+    if limit is not None and limit < serve.chosen.limits.max_num_seqs:
+        yield f"`max_num_seqs = {limit}` is what the KV cache holds of typical requests"
+    yield "left out, it follows from the SLA and the KV cache"
 
 
-def to_meet(serve: ServePlan) -> Iterator[str]:
-    """The nearest plan on this hardware that meets the bounds, or the least hardware that would."""
-    from kcluster.planner.remedies import best_here, least_hardware, nearest_meeting
+def to_meet(serve: ServePlan, *, hardware_too: bool) -> Iterator[str]:
+    """The nearest plan on this hardware that meets the bounds; where there is none and `hardware_too`, the least hardware that
+    would, which is the dearest question of all."""
+    from kcluster.planner.ranking import does
+    from kcluster.planner.remedies import MOST_SCALE, best_here, least_hardware
 
-    meeting = nearest_meeting(serve)
-    if meeting is not None and meeting.cut != serve.chosen.cut:
-        yield f"meets every bound on these cards: {shape(meeting.cut)}"
+    best = _once(serve, best_here)
+    if does(best) and best.cut != serve.chosen.cut:
+        yield f"meets every bound on these cards: {shape(best.cut)}"
         return
-    best = best_here(serve)
     if best.cut != serve.chosen.cut and best.performance is not None:
         speed = shown(best.performance.tokens_per_second)
         yield f"the nearest on these cards: {shape(best.cut)} with {speed} each and {shown(best.performance.throughput)} together"
-    least = least_hardware(serve)
-    if least is not None and least.gpus > serve.serve.cluster.gpus:
+    if not hardware_too:
+        return
+    least = _once(serve, least_hardware)
+    if least is None:
+        yield f"no number of these cards up to {MOST_SCALE} times the nodes meets every bound"
+    elif least.gpus > serve.serve.cluster.gpus:
         yield _hardware(serve, least.nodes, least.gpus_per_node, least.candidate)
 
 
@@ -145,7 +182,8 @@ def refused_by(serve: ServePlan, version: tuple[int, ...]) -> str:
         return ""
     verb = "would not" if candidate.fits == "no" else "may not"
     length = count(candidate.limits.max_model_len)
-    return f"{verb}, where {ranged(memory.kv_cache)} are left for one request of {length} tokens, which needs {shown(memory.kv_for_one)}"
+    text = f"{verb} on {version_text(version)}, where {ranged(memory.kv_cache)} are left for KV"
+    return f"{text} and one request of {length} tokens needs {shown(memory.kv_for_one)}"
 
 
 def half_tp(serve: ServePlan) -> Candidate | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from kcluster.units import Figure, human
+from kcluster.units import KIB, MIB, Figure, human
 
 
 def count(value: float) -> str:
@@ -19,6 +19,8 @@ def counted(value: float, one: str, many: str = "") -> str:
 
 def shown(figure: Figure) -> str:
     """A figure as people read it."""
+    if figure.unit == "bytes/token" and KIB <= figure.value < MIB:
+        return f"{figure.value / KIB:g} KiB"  # never a rounded 0.1 MiB: it is what people multiply with
     return human(figure.value, figure.unit)
 
 
