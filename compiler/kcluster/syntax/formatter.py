@@ -7,6 +7,7 @@ has a line for each element. The result is held against the text before it is gi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -38,6 +39,7 @@ WIDTH: Final = 100
 
 _INDENT: Final = 2
 _BOOLEANS: Final = {"true": "on", "false": "off"}
+_REST_IS_BLANK: Final = re.compile(r"[ \t\r]*\n")
 _SUPPRESSION: Final = "# kcluster:"
 """How a comment begins whose place means something: it stays on the line of what it stands beside."""
 
@@ -174,7 +176,7 @@ class _Formatter:
             if depth == 0 and number:
                 self._set_apart(before, line, items[number - 1], item)
             at = self._end_of(item.span.end, limit)
-            glued = self._is_glued(item, limit if number + 1 < len(items) else None)
+            glued = self._is_glued(items, number, end)
         self._own_comments(end, depth, at, first)
 
     def _set_apart(self, before: int, line: int, previous: Item, item: Item) -> None:
@@ -206,13 +208,18 @@ class _Formatter:
         elif after:
             self._lines[-1] = evolve(self._lines[-1], text=self._lines[-1].text + after)
 
-    def _is_glued(self, item: Item, next_start: int | None) -> bool:
-        """Whether the next attribute stays on this line, for a suppression at its end that holds for both."""
-        if next_start is None or not isinstance(item, Attribute) or "\n" in self._text[item.span.start : next_start]:
+    def _is_glued(self, items: Sequence[Item], number: int, end: int) -> bool:
+        """Whether the attribute after this one stays on its line, for a suppression at the end that holds for both."""
+        last = number
+        while last < len(items) and isinstance(items[last], Attribute):
+            if "\n" in self._text[items[max(number, last - 1)].span.start : items[last].span.end]:
+                break
+            last += 1
+        if last - number < 2:
             return False
-        end = self._end_of(next_start, len(self._text))
-        ahead = self._comments[self._next] if self._next < len(self._comments) else None
-        return ahead is not None and next_start < ahead.span.start < end and self._is_suppression(ahead)
+        at, limit = items[last - 1].span.end, items[last].span.start if last < len(items) else end
+        after = self._comments_between(at, self._end_of(at, limit))
+        return bool(after) and self._is_suppression(after[0])
 
     def _block(self, block: Block, depth: int, limit: int) -> None:
         head = " ".join([block.keyword.text, *(self._source.slice(label.span) for label in block.labels)])
@@ -289,7 +296,7 @@ class _Formatter:
         after = self._comments_between(bracket.span.end, end_of_line)
         if "\n" in inside and after and self._is_suppression(after[0]):
             return True
-        return too_long or self._text[opener + 1 :].lstrip(" \t\r")[:1] == "\n"
+        return too_long or _REST_IS_BLANK.match(self._text, opener + 1) is not None
 
     def _elements(self, elements: Sequence[ValueNode | NamedArgument], depth: int, start: int, end: int) -> None:
         at = start
@@ -315,11 +322,11 @@ class _Formatter:
     def _comments_between(self, start: int, end: int) -> list[Comment]:
         """Comments not yet laid out that begin between two offsets."""
         found = []
-        for comment in self._comments[self._next :]:
-            if comment.span.start >= end:
-                break
-            if comment.span.start >= start:
-                found.append(comment)
+        at = self._next
+        while at < len(self._comments) and self._comments[at].span.start < end:
+            if self._comments[at].span.start >= start:
+                found.append(self._comments[at])
+            at += 1
         return found
 
     def _own_comments(self, until: int, depth: int, at: int, first: int) -> int:

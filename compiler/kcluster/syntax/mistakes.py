@@ -110,11 +110,11 @@ class _Mender:
     def _may_be_unquoted(self) -> bool:
         """Whether a value or a label is to begin here."""
         before = self._before()
-        if before in OPERATORS or before == "IMPORT":
+        if before in OPERATORS:
             return True
         if self._open:
             return before in ("LPAREN", "LBRACKET", "COMMA")
-        return before == "WORD" and self._before(2) in (NEWLINE, "LBRACE", "RBRACE", "COMMA")
+        return before in ("WORD", "IMPORT") and self._before(2) in (NEWLINE, "LBRACE", "RBRACE", "COMMA")
 
     def _drop_until(self, end: int) -> None:
         """Go on behind an offset; a token that reaches beyond it is read again from there."""
@@ -156,7 +156,7 @@ class _Mender:
         if in_range is not None and self._open:
             self._range(in_range, span)
             return True
-        if self._before() == "IMPORT":
+        if self._before() == "IMPORT" and not self._open:
             message = "the path of an import goes in quotes"
         elif self._wants_quotes(run):
             message = f"`{run}` is no word of this language; such text goes in quotes"
