@@ -11,9 +11,8 @@ from typing import Any, Final, Literal
 from attrs import frozen
 
 from kcluster.diagnostics import CODES, Diagnostic, Severity, code_of
+from kcluster.diagnostics.wording import listed, shown, suggestions
 from kcluster.source import Source, Span
-from kcluster.spec.names import listed, suggestions
-from kcluster.spec.text import shown
 
 _MARKS: Final = ("kcluster.toml", "pyproject.toml", ".git")
 _MAX_BYTES: Final = 2**20

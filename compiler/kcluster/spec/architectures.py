@@ -14,7 +14,7 @@ from kcluster.physics.architecture import (
     MoeFfn,
 )
 from kcluster.spec.findings import Findings
-from kcluster.spec.reader import Fields
+from kcluster.spec.reader import Fields, missing
 
 _NEEDS_EXPERTS = ("experts_per_token", "moe_intermediate", "shared_experts", "dense_layers")
 _NEEDS_LATENT = ("q_lora_rank", "rope_head_dim", "nope_head_dim")
@@ -51,7 +51,7 @@ def build_architecture(fields: Fields, findings: Findings) -> Architecture | Non
 def _missing(fields: Fields, names: tuple[str, ...], because: str, findings: Findings) -> bool:
     lacking = [name for name in names if name not in fields.tried]
     for name in lacking:
-        findings.add("KC105", f"`architecture` has no `{name}`: {because}", fields.source, fields.head)
+        missing(fields, f"`architecture` has no `{name}`: {because}", findings)
     return bool(lacking) or any(fields.get(name) is None for name in names)
 
 
@@ -82,7 +82,7 @@ def _attention(fields: Fields, findings: Findings) -> Mixer | None:
     if head_dim is None:
         if "head_dim" not in fields.tried and hidden % heads:
             message = f"`architecture` has no `head_dim`, and {heads} heads do not divide the width of {hidden}"
-            findings.add("KC105", message, fields.source, fields.head)
+            missing(fields, message, findings)
             return None
         head_dim = max(1, hidden // heads)
     window = fields.value("sliding_window")

@@ -7,13 +7,12 @@ from typing import Final, Literal, cast
 from attrs import define, field
 
 from kcluster.catalog.gpus import find_gpu
+from kcluster.diagnostics.wording import listed, shown, suggestions
 from kcluster.physics.hardware import BusKind, Card
 from kcluster.source import Source
 from kcluster.spec.findings import Findings
 from kcluster.spec.hardware_values import BusWritten, CardsWritten
-from kcluster.spec.names import listed
 from kcluster.spec.reader import Fields
-from kcluster.spec.text import shown
 from kcluster.spec.types import Origin, Value
 from kcluster.units import Figure, given
 
@@ -45,17 +44,11 @@ class CardShelf:
             return Value(match.card, Origin("catalog", source, span, note))
         from kcluster.catalog.gpus import nearest_gpus
 
-        near = tuple(dict.fromkeys((*_near_own(cards.name, tuple(self.own)), *nearest_gpus(cards.name))))[:3]
+        near = tuple(dict.fromkeys((*suggestions(cards.name, tuple(self.own)), *nearest_gpus(cards.name))))[:3]
         help_ = [f"did you mean {listed(near)}?"] if near else []
         help_.append("a `gpu` block describes a card that the catalog lacks")
         findings.add("KC107", f"the catalog has no GPU `{shown(cards.name)}`", source, span, help=tuple(help_))
         return None
-
-
-def _near_own(name: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    from kcluster.spec.names import suggestions
-
-    return suggestions(name, known)
 
 
 def build_card(fields: Fields) -> Card | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from kcluster.diagnostics import CODES, Diagnostic, Edit, Fix, Label, Safety, Severity
+from kcluster.diagnostics.wording import listed, plain_slip, suggestions
 from kcluster.source import Source, Span
-from kcluster.spec.names import listed, suggestions
 from kcluster.syntax.ast import (
     CallNode,
     ListNode,
@@ -47,6 +47,11 @@ class Findings:
 def replace(message: str, span: Span, text: str, safety: Safety = "safe") -> Fix:
     """A fix of one edit."""
     return Fix(message, (Edit(span, text),), safety)
+
+
+def renamed(wanted: str, name: str, span: Span) -> Fix:
+    """The fix of a misspelt name: safe where one letter was wrong, else a guess."""
+    return replace(f"write `{name}`", span, name, "safe" if plain_slip(wanted, name) else "unsafe")
 
 
 def did_you_mean(wanted: str, known: Iterable[str], *, most: int = 3) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from kcluster.physics.hardware import Bus, Card, Network
 from kcluster.spec.cards import CardShelf
 from kcluster.spec.findings import Findings
 from kcluster.spec.hardware_values import BusWritten, NetworkWritten
-from kcluster.spec.reader import Fields
+from kcluster.spec.reader import Fields, missing
 from kcluster.spec.text import refusal
 from kcluster.spec.types import HardwareSpec, NodeSpec, Origin, Value
 
@@ -126,7 +126,7 @@ def _machine(fields: Fields, around: Fields | None, shelf: CardShelf, findings: 
         gpus = around.get("gpus")
         if gpus is None and "gpus" not in around.tried:
             message = f"the node `{fields.name}` has no `gpus`" if fields.name else "the node has no `gpus`"
-            findings.add("KC105", message, fields.source, fields.head, label="`gpus` is missing")
+            missing(fields, message, findings, label="`gpus` is missing")
     if gpus is None:
         return None
     source = gpus.origin.source

@@ -6,13 +6,13 @@ from typing import Any, Final, Literal
 
 from attrs import evolve, frozen
 
+from kcluster.diagnostics.wording import listed, shown
 from kcluster.spec.findings import described, did_you_mean
-from kcluster.spec.names import listed
 from kcluster.spec.number_values import read_number
 from kcluster.spec.reading import AUTO, BAD, Place, Reader
 from kcluster.spec.schema import constructor, constructors
 from kcluster.spec.schema_types import AttributeSchema, ConstructorSchema
-from kcluster.spec.text import refusal, shown
+from kcluster.spec.text import refusal
 from kcluster.spec.values import read_value
 from kcluster.syntax.ast import CallNode, ListNode, NumberNode, StringNode, TimesNode, ValueNode, WordNode
 

@@ -7,10 +7,11 @@ from typing import Final
 
 from attrs import frozen
 
+from kcluster.diagnostics.wording import shown
 from kcluster.source import Source, Span
 from kcluster.spec.files import Files, Unreadable
 from kcluster.spec.findings import Findings, did_you_mean
-from kcluster.spec.text import refusal, shown
+from kcluster.spec.text import refusal
 from kcluster.syntax.ast import File, Import, Item
 
 MAX_FILES: Final = 256

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from kcluster.diagnostics.wording import shown
 from kcluster.source import Span
 from kcluster.spec.findings import described, replace
 from kcluster.spec.number_values import is_reasonable, read_number
 from kcluster.spec.quantities import UNITS
 from kcluster.spec.reading import BAD, Place
 from kcluster.spec.schema_types import MAX_LIST, AttributeSchema
-from kcluster.spec.text import refusal, shown
+from kcluster.spec.text import refusal
 from kcluster.spec.word_values import FALSE, TRUE, read_string
 from kcluster.syntax.ast import CallNode, ListNode, NumberNode, RangeNode, StringNode, ValueNode, WordNode
 

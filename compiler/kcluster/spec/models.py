@@ -10,14 +10,13 @@ from attrs import frozen
 from kcluster.catalog.formats import WEIGHT_FORMATS, format_of_checkpoint
 from kcluster.catalog.models import ModelMatch, find_model
 from kcluster.diagnostics import Label
+from kcluster.diagnostics.wording import listed, shown
 from kcluster.physics.architecture import Architecture
 from kcluster.physics.formats import WeightFormat
 from kcluster.spec.architectures import build_architecture
 from kcluster.spec.files import MAX_CONFIG_BYTES, Files, Unreadable
 from kcluster.spec.findings import Findings
-from kcluster.spec.names import listed
-from kcluster.spec.reader import Fields
-from kcluster.spec.text import shown
+from kcluster.spec.reader import Fields, missing
 from kcluster.spec.types import DraftSpec, ModelSpec, Origin, Value
 
 _DTYPE_FORMATS: Final = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
@@ -100,7 +99,7 @@ def _describe(
     if not fields.tried & {"id", "checkpoint"}:
         message = f"`model`{f' `{fields.name}`' if fields.name else ''} has no `id`, `config` or `architecture`"
         help_ = ('name the model: `id = "meta-llama/Llama-3.3-70B-Instruct"`',)
-        findings.add("KC105", message, fields.source, fields.head, label="which model is it?", help=help_)
+        missing(fields, message, findings, label="which model is it?", help=help_)
     return None
 
 
@@ -207,7 +206,7 @@ def _draft(fields: Fields, target: Architecture, findings: Findings) -> DraftSpe
     needs_id = method.value in ("draft", "eagle")
     if needs_id and "id" not in inner.tried:
         message = f"`draft` has no `id`: method `{method.value}` loads a model of its own"
-        findings.add("KC105", message, inner.source, inner.head)
+        missing(inner, message, findings)
         return None
     if needs_id and identifier is None:
         return None
@@ -244,7 +243,7 @@ def _method(
     if not inner.tried & {"method", "id"}:
         message = "`draft` has no `method`: the model has no prediction layers of its own"
         help_ = ("`method = ngram`, or `id` of a drafting model",)
-        findings.add("KC105", message, inner.source, inner.head, help=help_)
+        missing(inner, message, findings, help=help_)
     return None
 
 

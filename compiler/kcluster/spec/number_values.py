@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from kcluster.diagnostics import Safety
+from kcluster.diagnostics.wording import shown
 from kcluster.spec.findings import described, replace
-from kcluster.spec.quantities import BARE, EXPECTED, LARGEST, UNITS, Measure, UnitRow, nearest_unit
+from kcluster.spec.quantities import BARE, EXPECTED, LARGEST, UNITS, USUAL_SPELLINGS, Measure, UnitRow, nearest_unit
 from kcluster.spec.reading import BAD, Place
 from kcluster.spec.schema_types import AttributeSchema
-from kcluster.spec.text import shown
 from kcluster.syntax.ast import NumberNode, StringNode, ValueNode
 
 _PLAIN_NUMBER: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?", re.ASCII)
@@ -73,9 +74,10 @@ def _unknown_unit(node: NumberNode, measure: Measure, place: Place) -> UnitRow |
     return UNITS[near]
 
 
-def _certainty(written: str, near: str) -> Any:
-    """A unit in other letters' case can mean only that; anything else is a guess."""
-    return "safe" if written.lower() == near.lower() else "unsafe"
+def _certainty(written: str, near: str) -> Safety:
+    """A unit in other letters' case, or by another usual name, can mean only that; anything else is a guess."""
+    usual = USUAL_SPELLINGS.get(written) or USUAL_SPELLINGS.get(written.lower())
+    return "safe" if usual == near or written.lower() == near.lower() else "unsafe"
 
 
 def _other_measure(node: NumberNode, row: UnitRow, measure: Measure, place: Place) -> int | float | None:

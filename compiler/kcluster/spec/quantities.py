@@ -10,6 +10,8 @@ from typing import Final, Literal
 
 from attrs import frozen
 
+from kcluster.diagnostics.wording import nearest
+
 Measure = Literal["count", "tokens", "bytes", "bytes/s", "seconds", "tokens/s", "ratio", "flop/s"]
 
 
@@ -143,6 +145,4 @@ def nearest_unit(text: str, measure: Measure) -> str | None:
             return unit
     if usual is not None:
         return usual
-    from kcluster.spec.names import nearest
-
     return nearest(text, wanted) or nearest(text, tuple(UNITS))

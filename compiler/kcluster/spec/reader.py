@@ -6,20 +6,22 @@ does not belong. What could not be read is remembered as tried, so that nobody r
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from typing import Any, Final
 
 from attrs import define, field, frozen
 
 from kcluster.diagnostics import Fix, Label
+from kcluster.diagnostics.wording import listed, nearest, ranked, shown
 from kcluster.source import Source, Span
-from kcluster.spec.findings import Findings, did_you_mean, replace
-from kcluster.spec.names import listed, nearest
+from kcluster.spec.broken import NOTHING_BROKEN, Broken
+from kcluster.spec.findings import Findings, did_you_mean, renamed, replace
 from kcluster.spec.schema import AttributeSchema, BlockSchema, EntrySchema, homes_of
-from kcluster.spec.text import refusal, shown
+from kcluster.spec.text import refusal
 from kcluster.spec.types import Origin, Value
 from kcluster.spec.values import AUTO, BAD, Place, read_value
 from kcluster.syntax.ast import Attribute, Block, Import, Item, StringNode, ValueNode, WordNode
+
+_SWITCHES: Final = ("on", "off", "none", "true", "false", "auto")
 
 
 @frozen(eq=False)
@@ -51,6 +53,12 @@ class Fields:
     entries: list[Entry] = field(factory=list)
     guessed: bool = False
     """The block's word was misspelt, and is taken for the nearest."""
+    torn: bool = False
+    """Part of the block did not parse."""
+    extra: tuple[str, ...] = ()
+    """Labels beyond those that the block takes."""
+    names: tuple[str, ...] = ()
+    """Every key and block word that stands in the block, known or not."""
 
     def get(self, name: str) -> Value[Any] | None:
         """What was written and could be read; None for `auto` and for what is not there."""
@@ -82,16 +90,22 @@ class Fields:
 
 @frozen(eq=False)
 class Context:
-    """Where blocks are read from. `complete`: the file parsed whole, so that what is not in its tree is not in its text."""
+    """Where blocks are read from, and where its syntax is broken."""
 
     source: Source
     findings: Findings
-    complete: bool = True
+    broken: Broken = NOTHING_BROKEN
 
 
 def read_block(block: Block, schema: BlockSchema, context: Context, *, guessed: bool = False) -> Fields:
     """The fields of a block; every mistake in it is reported, and none hides another."""
-    fields = Fields(schema, context.source, block.span, block.head, guessed=guessed)
+    names = tuple(
+        item.keyword.text if isinstance(item, Block) else item.key.text
+        for item in block.items
+        if not isinstance(item, Import)
+    )
+    torn = context.broken.inside(context.source, block.span)
+    fields = Fields(schema, context.source, block.span, block.head, guessed=guessed, torn=torn, names=names)
     _labels(block, fields, context)
     for item in block.items:
         read_item(item, fields, context)
@@ -119,6 +133,8 @@ def read_item(item: Item, fields: Fields, context: Context) -> None:
 def _labels(block: Block, fields: Fields, context: Context) -> None:
     schema = fields.schema
     labels = list(block.labels)
+    if len(labels) > 1 and labels[0].text == schema.word:  # `model model llama {`
+        _too_many(labels.pop(0), fields, context)
     if schema.label in ("kind", "kind and name"):
         fields.kind = schema.kinds[0]
         if labels and not (schema.label == "kind and name" and len(labels) == 1 and labels[0].text not in schema.kinds):
@@ -127,15 +143,20 @@ def _labels(block: Block, fields: Fields, context: Context) -> None:
         if labels:
             _name(labels.pop(0), fields, context)
         else:
-            message = f"`{schema.word}` needs a name"
             example = f"`{schema.word} {schema.kinds[0] + ' ' if schema.kinds else ''}NAME {{ … }}`"
-            context.findings.add("KC105", message, context.source, block.head, help=(f"write {example}",))
-    for extra in labels:
-        takes = {"none": "nothing", "name": "one name", "kind": "one kind", "kind and name": "a kind and a name"}[
-            schema.label
-        ]
-        message = f"`{schema.word}` takes {takes} before its `{{`, and `{shown(extra.text)}` is more"
-        context.findings.add("KC103", message, context.source, extra.span)
+            missing(fields, f"`{schema.word}` needs a name", context.findings, help=(f"write {example}",))
+    for extra in labels[:1]:
+        _too_many(extra, fields, context)
+    fields.extra = tuple(label.text for label in labels)
+
+
+_TAKES: Final = {"none": "nothing", "name": "one name", "kind": "one kind", "kind and name": "a kind and a name"}
+
+
+def _too_many(label: WordNode | StringNode, fields: Fields, context: Context) -> None:
+    schema = fields.schema
+    message = f"`{schema.word}` takes {_TAKES[schema.label]} before its `{{`, and `{shown(label.text)}` is more"
+    context.findings.add("KC103", message, context.source, label.span)
 
 
 def _kind(label: WordNode | StringNode, fields: Fields, context: Context) -> None:
@@ -149,7 +170,7 @@ def _kind(label: WordNode | StringNode, fields: Fields, context: Context) -> Non
         return
     folded = label.text.lower().replace("_", "-")
     near = folded if folded in schema.kinds else nearest(label.text, schema.kinds)
-    fixes = (replace(f"write `{near}`", label.span, near, "unsafe"),) if near else ()
+    fixes = (renamed(label.text, near, label.span),) if near else ()
     help_ = (f"did you mean `{near}`?",) if near else ()
     message = f"there is no {schema.word} `{shown(label.text)}`: it is {listed(schema.kinds)}"
     context.findings.add("KC103", message, context.source, label.span, help=help_, fixes=fixes)
@@ -180,6 +201,10 @@ def _attribute(item: Attribute, fields: Fields, context: Context) -> None:
         labels = (Label(first, "given here first"),)
         message = f"`{name}` is given twice"
         context.findings.add("KC104", message, context.source, item.span, labels=labels)
+        return
+    inner = fields.schema.block(name)
+    if inner is not None and isinstance(item.value, WordNode | StringNode) and item.value.text not in _SWITCHES:
+        _block_as_attribute(item, inner, fields, context)
         return
     _operator(item, schema, context)
     _keep(item, schema, fields, context)
@@ -220,13 +245,13 @@ def _unknown_attribute(item: Attribute, fields: Fields, context: Context) -> Non
         _block_as_attribute(item, inner, fields, context)
         return
     where = f"`{schema.word}`" if schema.word else "a file"
-    free = [row.name for row in schema.attributes if row.name not in fields.tried]
-    near = nearest(name, [row.name for row in schema.attributes])
+    free = [row.name for row in schema.attributes if row.name not in fields.tried.union(fields.names)]
+    near = _meant(name, free, fields)
     message = f"{where} has no attribute `{shown(name)}`"
     fixes: tuple[Fix, ...] = ()
     if near is not None:
         if near in free:
-            fixes = (replace(f"write `{near}`", item.key.span, near, "unsafe"),)
+            fixes = (renamed(name, near, item.key.span),)
         help_: tuple[str, ...] = (f"did you mean `{near}`?",)
     else:
         help_ = _homes(name) or did_you_mean(name, [row.name for row in schema.attributes])
@@ -235,10 +260,18 @@ def _unknown_attribute(item: Attribute, fields: Fields, context: Context) -> Non
     context.findings.add("KC102", message, context.source, item.key.span, help=help_, fixes=fixes)
     row = schema.attribute(near) if near is not None and near in free else None
     if row is not None:
-        quiet = Context(context.source, Findings(), context.complete)
+        quiet = Context(context.source, Findings(), context.broken)
         _keep(item, row, fields, quiet)
-        # A later attribute that is spelt right must not be taken for a second one.
-        fields.nodes.pop(row.name, None)
+
+
+def _meant(name: str, free: list[str], fields: Fields) -> str | None:
+    """The attribute that a misspelt one was meant to be; of equally near ones the one that the block still needs."""
+    found = ranked(name, [row.name for row in fields.schema.attributes])
+    first = [near for steps, near in found if steps == found[0][0]]
+    if len(first) > 1:
+        needed = {row.name for row in fields.schema.attributes if row.required}
+        first = [near for near in first if near in needed and near in free]
+    return first[0] if len(first) == 1 else None
 
 
 def _homes(name: str) -> tuple[str, ...]:
@@ -253,13 +286,14 @@ def _block_as_attribute(item: Attribute, inner: BlockSchema, fields: Fields, con
     value = item.value
     label = value if isinstance(value, WordNode | StringNode) and inner.label != "none" else None
     text = f"{inner.word} {label.text} {{ }}" if label is not None else f"{inner.word} {{ … }}"
-    fixes = (replace("write it as a block", item.span, text),) if isinstance(label, WordNode) else ()
+    alone = fields.names.count(inner.word) == 1
+    fixes = (replace("write it as a block", item.span, text),) if alone and isinstance(label, WordNode) else ()
     message = f"`{inner.word}` is a block: `{shown(text)}`"
     context.findings.add("KC102", message, context.source, item.span, fixes=fixes)
     if inner.word not in fields.tried:
         key = WordNode(inner.word, item.key.span)
         block = Block(key, (label,) if label is not None else (), (), item.span, item.span)
-        quiet = Context(context.source, Findings(), context.complete)
+        quiet = Context(context.source, Findings(), context.broken)
         fields.tried.add(inner.word)
         fields.blocks.append(read_block(block, inner, quiet))
 
@@ -293,7 +327,7 @@ def _unknown_block(item: Block, fields: Fields, context: Context) -> None:
         help_: tuple[str, ...] = (f"`{word}` is an attribute: `{word} {row.bound or '='} …`",)
     elif near is not None:
         help_ = (f"did you mean `{near}`?",)
-        fixes = (replace(f"write `{near}`", item.keyword.span, near, "unsafe"),)
+        fixes = (renamed(word, near, item.keyword.span),)
     else:
         help_ = (f"{where} stand {listed(known, 'and')}",) if known else (f"`{schema.word}` holds no blocks",)
     message = f"there is no block `{shown(word)}` {where}"
@@ -301,7 +335,7 @@ def _unknown_block(item: Block, fields: Fields, context: Context) -> None:
     fields.tried.add(word)
     inner = schema.block(near) if near is not None else None
     if inner is not None and (inner.repeat or near not in fields.tried):
-        quiet = Context(context.source, Findings(), context.complete)
+        quiet = Context(context.source, Findings(), context.broken)
         fields.blocks.append(read_block(item, inner, quiet, guessed=True))
 
 
@@ -336,17 +370,14 @@ def _entry(item: Attribute, schema: EntrySchema, fields: Fields, context: Contex
 def _missing(fields: Fields, context: Context) -> None:
     for row in fields.schema.attributes:
         if row.required and row.name not in fields.tried:
-            if not context.complete and mentioned(row.name, context.source, fields.span):
-                continue
             if fields.schema.word == "hardware" and any(inner.schema.word == "node" for inner in fields.blocks):
                 continue
             label = f" `{fields.name}`" if fields.name else ""
             message = f"`{fields.schema.word}`{label} has no `{row.name}`: {row.doc}"
-            context.findings.add("KC105", message, context.source, fields.head, label=f"`{row.name}` is missing")
+            missing(fields, message, context.findings, label=f"`{row.name}` is missing")
 
 
-def mentioned(name: str, source: Source, span: Span | None = None) -> bool:
-    """Whether a word stands anywhere in a stretch of text: in a file that did not parse whole, what the tree lacks may be
-    there all the same."""
-    text = source.text if span is None else source.slice(span)
-    return re.search(rf"(?<![A-Za-z0-9_.-]){re.escape(name)}(?![A-Za-z0-9_.-])", text) is not None
+def missing(fields: Fields, message: str, findings: Findings, *, label: str = "", help: tuple[str, ...] = ()) -> None:
+    """Report something that a block lacks (KC105), unless it may stand in the part of it that did not parse."""
+    if not fields.torn:
+        findings.add("KC105", message, fields.source, fields.head, label=label, help=help)

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from kcluster.diagnostics.wording import shown
 from kcluster.source import Source, Span
 from kcluster.spec.findings import Findings
 from kcluster.spec.schema_types import AttributeSchema
-from kcluster.spec.text import shown
 from kcluster.syntax.ast import ValueNode
 
 

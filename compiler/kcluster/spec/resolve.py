@@ -15,7 +15,9 @@ from typing import Any, Final
 from attrs import define, field
 
 from kcluster.diagnostics import Diagnostic, Label, in_order
+from kcluster.diagnostics.wording import listed
 from kcluster.source import Span
+from kcluster.spec.broken import Broken
 from kcluster.spec.cards import CardShelf, build_card
 from kcluster.spec.engines import build_router
 from kcluster.spec.files import Files, ReadFile
@@ -23,18 +25,22 @@ from kcluster.spec.findings import Findings
 from kcluster.spec.hardware import build_hardware
 from kcluster.spec.imports import Loaded, load
 from kcluster.spec.models import build_model
-from kcluster.spec.names import listed
-from kcluster.spec.reader import Context, Fields, mentioned, read_item
+from kcluster.spec.reader import Context, Fields, read_item
 from kcluster.spec.schema import SERVE, SPEC
 from kcluster.spec.serves import Shelf, Shelves, build_serves, unused
 from kcluster.spec.slas import build_sla
 from kcluster.spec.suppressions import suppressions_of
 from kcluster.spec.types import Spec
-from kcluster.syntax.ast import Block, File
+from kcluster.syntax.ast import Attribute, Block, File
 
 
 def resolve(
-    file: File, *, folder: Path | None = None, root: Path | None = None, read: ReadFile | None = None
+    file: File,
+    *,
+    folder: Path | None = None,
+    root: Path | None = None,
+    read: ReadFile | None = None,
+    syntax: tuple[Diagnostic, ...] = (),
 ) -> tuple[Spec | None, tuple[Diagnostic, ...]]:
     """Resolve a parsed file with everything that it imports.
 
@@ -44,20 +50,27 @@ def resolve(
             read but through `read`.
         root: the folder that imports must stay in; None for the nearest project root above `folder`.
         read: reads a path (that of a file, joined to `folder`) in place of the disk.
+        syntax: what parsing the file found, so that what only follows from it is not reported again; asked of the parser where
+            it is not given. It is not part of the findings returned; what parsing imported files finds is.
 
     Returns:
         The spec with every block that could be built, and the findings in order; None for a file of which nothing could be
         understood. It raises for no mistake of a user.
     """
     findings = Findings()
+    if not file.complete and not syntax:
+        syntax = _syntax_of(file)
+    broken = Broken(syntax)
     if folder is None and root is not None:
         folder = root
     shown = posixpath.dirname(file.source.path)
     files = Files(folder, root, read, shown)
     loaded = load(file, files, findings)
+    broken.learn(findings.found)
+    own = len(findings.found)
     suppressions = tuple(found for one in loaded.files for found in suppressions_of(one))
-    gathered = _gather(loaded, findings)
-    shelves, cards = _shelve(gathered, files, findings)
+    gathered = _gather(loaded, broken, findings)
+    shelves, cards = _shelve(gathered, broken, files, findings)
     blocks = gathered.of("serve")
     implied = _implied(gathered, shelves, loaded) if not blocks else None
     serves = build_serves(blocks if implied is None else [implied], shelves, findings, implied=implied is not None)
@@ -65,8 +78,9 @@ def resolve(
         _nothing_served(gathered, loaded, findings)
     elif loaded.complete and not gathered.strays:
         _unused(gathered, shelves, cards, findings)
+    found = in_order((*findings.found[:own], *broken.without_echoes(findings.found[own:])))
     if not file.items and not file.complete:
-        return None, in_order(findings.found)
+        return None, found
     spec = Spec(
         source=file.source,
         models=tuple(shelves.models.built.values()),
@@ -77,7 +91,13 @@ def resolve(
         suppressions=suppressions,
         sources=tuple(one.source for one in loaded.files),
     )
-    return spec, in_order(findings.found)
+    return spec, found
+
+
+def _syntax_of(file: File) -> tuple[Diagnostic, ...]:
+    from kcluster.syntax.parser import parse
+
+    return parse(file.source)[1]
 
 
 # Blocks by kind
@@ -100,23 +120,28 @@ class _Gathered:
         return self.blocks.get(word, [])
 
 
-def _gather(loaded: Loaded, findings: Findings) -> _Gathered:
+def _gather(loaded: Loaded, broken: Broken, findings: Findings) -> _Gathered:
     gathered = _Gathered(complete=loaded.complete, loaded=loaded)
     tops: dict[int, Fields] = {}
+    after_stray = False
     for piece in loaded.pieces:
         source = piece.file.source
         top = tops.get(id(piece.file))
         if top is None:
             top = tops[id(piece.file)] = Fields(SPEC, source, Span(0, len(source.text)), Span(0, 0))
         before = len(top.blocks)
-        read_item(piece.item, top, Context(source, findings, piece.file.complete))
+        stray = isinstance(piece.item, Attribute) and SPEC.attribute(piece.item.key.text) is None
+        # Several attributes outside a block in a row are one mistake: the block around them is missing.
+        read_item(piece.item, top, Context(source, Findings() if stray and after_stray else findings, broken))
+        after_stray = stray
         new = top.blocks[before:]
         if isinstance(piece.item, Block) and SPEC.block(piece.item.keyword.text) is None:
-            gathered.strays |= {label.text for label in piece.item.labels}
+            gathered.strays |= {piece.item.keyword.text, *(label.text for label in piece.item.labels)}
         for fields in new:
             word = fields.schema.word
             gathered.blocks.setdefault(word, []).append(fields)
             gathered.bases[id(fields)] = piece.base
+            gathered.strays.update(fields.extra)
             if piece.own and not fields.guessed:
                 gathered.own.setdefault(word, []).append(fields)
     gathered.switch = next((top.get("monitor") for top in tops.values() if top.get("monitor") is not None), None)
@@ -153,7 +178,7 @@ def _once(word: str, gathered: _Gathered, findings: Findings) -> None:
 _REFERRED: Final = ("model", "hardware", "sla", "router")
 
 
-def _shelve(gathered: _Gathered, files: Files, findings: Findings) -> tuple[Shelves, CardShelf]:
+def _shelve(gathered: _Gathered, broken: Broken, files: Files, findings: Findings) -> tuple[Shelves, CardShelf]:
     cards = CardShelf()
     for fields in gathered.of("gpu"):
         card = build_card(fields)
@@ -161,7 +186,7 @@ def _shelve(gathered: _Gathered, files: Files, findings: Findings) -> tuple[Shel
             cards.broken.add(fields.name)
         else:
             cards.own[fields.name] = (card, fields)
-    shelves = {word: Shelf(word, hidden=_hidden(word, gathered)) for word in _REFERRED}
+    shelves = {word: Shelf(word, hidden=_hidden(word, gathered, broken)) for word in _REFERRED}
 
     def put(word: str, fields: Fields, built: Any) -> None:
         shelf = shelves[word]
@@ -194,15 +219,18 @@ def _shelve(gathered: _Gathered, files: Files, findings: Findings) -> tuple[Shel
     )
 
 
-def _hidden(word: str, gathered: _Gathered) -> Any:
+def _hidden(word: str, gathered: _Gathered, broken: Broken) -> Any:
     """Whether a name may belong to a block that was not understood: one with an unknown word, or text that did not parse
     and in which the name stands more often than in references to it."""
 
     def hidden(name: str) -> bool:
-        if name in gathered.strays:
+        if any(stray.endswith(name) for stray in gathered.strays):
             return True
         assert gathered.loaded is not None
-        return any(not file.complete and (name == word or _heads(word, name, file)) for file in gathered.loaded.files)
+        return any(
+            not file.complete and (name == word or broken.begins(file.source, word) or _heads(word, name, file))
+            for file in gathered.loaded.files
+        )
 
     return hidden
 
@@ -224,7 +252,7 @@ def _heads(word: str, name: str, file: File) -> bool:
 
 def _implied(gathered: _Gathered, shelves: Shelves, loaded: Loaded) -> Fields | None:
     """The serve that nobody wrote: where model, hardware and SLA occur once each."""
-    if any(not file.complete and mentioned("serve", file.source) for file in loaded.files) or gathered.strays:
+    if any(not file.complete and "serve" in file.source.text for file in loaded.files) or gathered.strays:
         return None
     if any(len(gathered.of(word)) != 1 for word in ("model", "hardware", "sla")):
         return None

@@ -23,6 +23,16 @@ WEIGHTS: Final = A(
     "weights",
     "choice",
     "how the checkpoint stores its linear layers",
+    spellings=(
+        ("bfloat16", "bf16"),
+        ("float16", "fp16"),
+        ("half", "fp16"),
+        ("float32", "fp32"),
+        ("fp8-dynamic", "fp8"),
+        ("awq", "awq-int4"),
+        ("gptq", "gptq-int4"),
+        ("bitsandbytes", "bnb-int4"),
+    ),
     catalog="weights",
     default="what the checkpoint says",
 )

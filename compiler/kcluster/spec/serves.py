@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 from attrs import define, field, frozen
 
+from kcluster.diagnostics.wording import listed, nearest, shown
 from kcluster.spec.allotment import Claim, allot, cluster_of
 from kcluster.spec.engines import (
     build_engine,
@@ -16,10 +17,8 @@ from kcluster.spec.engines import (
     build_route,
     build_router,
 )
-from kcluster.spec.findings import Findings, did_you_mean
-from kcluster.spec.names import listed
-from kcluster.spec.reader import Fields
-from kcluster.spec.text import shown
+from kcluster.spec.findings import Findings, did_you_mean, replace
+from kcluster.spec.reader import Fields, missing
 from kcluster.spec.types import HardwareSpec, ModelSpec, RouterSpec, RouteSpec, ServeSpec, SlaSpec, Value
 
 T = TypeVar("T")
@@ -52,11 +51,14 @@ class Shelf:
         if name in self.broken or self.nameless or self.hidden(name):
             return None
         known = tuple(self.built)
+        near = nearest(name, known)
         help_ = did_you_mean(name, known)
         if not help_:
             help_ = (f"there is {listed(known[:6], 'and')}",) if known else (f"write `{self.word} NAME {{ … }}`",)
         message = f"there is no {self.word} `{shown(name)}`"
-        findings.add("KC106", message, reference.origin.source, reference.origin.span, help=help_)
+        span = reference.origin.span
+        fixes = (replace(f"write `{near}`", span, near, "unsafe"),) if near else ()
+        findings.add("KC106", message, reference.origin.source, span, help=help_, fixes=fixes)
         return None
 
     @property
@@ -174,7 +176,7 @@ def _missing_reference(fields: Fields, role: str, shelf: Shelf, findings: Findin
         help_ = (f"`{role} =` {listed(known[:6])}",)
     else:
         help_ = (f"write `{role} NAME {{ … }}` and refer to it",)
-    findings.add("KC105", message, fields.source, fields.head, label=f"`{role}` is missing", help=help_)
+    missing(fields, message, findings, label=f"`{role}` is missing", help=help_)
 
 
 # Routers

@@ -13,8 +13,8 @@ from typing import Final
 from attrs import evolve
 
 from kcluster.diagnostics import CODES, Diagnostic, code_of
+from kcluster.diagnostics.wording import listed, suggestions
 from kcluster.source import Span
-from kcluster.spec.names import listed, suggestions
 from kcluster.spec.types import Spec, Suppression
 from kcluster.syntax.ast import Attribute, Block, Comment, File, Item
 

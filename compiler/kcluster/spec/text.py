@@ -13,6 +13,8 @@ from typing import Final
 
 from attrs import frozen
 
+from kcluster.diagnostics.wording import INVISIBLE
+
 
 @frozen
 class TextKind:
@@ -24,22 +26,9 @@ class TextKind:
     longest: int
 
 
-_FORBIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
-
 def printable(text: str) -> bool:
     """No control, invisible, unassigned or line-breaking character."""
-    return (text.isascii() and text.isprintable()) or all(
-        unicodedata.category(c) not in _FORBIDDEN_CATEGORIES for c in text
-    )
-
-
-def shown(text: str, longest: int = 40) -> str:
-    """A text as messages quote it: control and invisible characters escaped, shortened where it is long."""
-    safe = "".join(
-        c if unicodedata.category(c) not in _FORBIDDEN_CATEGORIES else f"\\u{ord(c):04x}" for c in text[: longest + 1]
-    )
-    return safe if len(text) <= longest else f"{safe[:longest]}…"
+    return (text.isascii() and text.isprintable()) or all(unicodedata.category(c) not in INVISIBLE for c in text)
 
 
 def _pattern(expression: str) -> Callable[[str], bool]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from kcluster.spec.findings import Findings, described, replace
-from kcluster.spec.names import listed, nearest
+from kcluster.diagnostics.wording import listed, nearest, shown
+from kcluster.spec.findings import Findings, described, renamed, replace
 from kcluster.spec.reading import BAD, Place
 from kcluster.spec.schema import choices_of
 from kcluster.spec.schema_types import AttributeSchema
-from kcluster.spec.text import refusal, shown
+from kcluster.spec.text import refusal
 from kcluster.spec.types import Secret
 from kcluster.syntax.ast import CallNode, NumberNode, StringNode, ValueNode, WordNode
 
@@ -71,11 +71,11 @@ def read_choice(node: ValueNode, schema: AttributeSchema, place: Place) -> Any:
         if candidate in spellings:
             return spellings[candidate]
     near = nearest(text, (*choices, *spellings))
-    help_ = () if len(choices) <= 8 else (f"it takes {listed(choices)}",)
-    allowed = f"is {listed(choices)}, not" if len(choices) <= 8 else "does not take"
-    fixes = (replace(f"write `{near}`", node.span, near, "unsafe"),) if near else ()
-    nearest_help = (f"did you mean `{near}`?",) if near else ()
-    place.wrong(f"{allowed} `{shown(text)}`", node.span, help=(*nearest_help, *help_), fixes=fixes)
+    few = len(choices) <= 8
+    message = f"is {listed(choices)}, not `{shown(text)}`" if few else f"does not take `{shown(text)}`"
+    help_ = (f"did you mean `{near}`?",) if near else () if few else (f"it takes {listed(choices[:12])}, and more",)
+    fixes = (renamed(text, near, node.span),) if near else ()
+    place.wrong(message, node.span, help=help_, fixes=fixes)
     return BAD if near is None else spellings.get(near, near)
 
 

@@ -1,11 +1,15 @@
-"""The nearest known name to a misspelt one."""
+"""Wording that stages share: the nearest known name to a misspelt one, lists in words, and the author's text made fit for a
+message."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
 _LONGEST: Final = 80  # names longer than this are compared by their beginning: the cost is quadratic
+INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode categories of characters that cannot be seen, or that break a line."""
 
 
 def distance(first: str, second: str, most: int = 4) -> int:
@@ -52,14 +56,26 @@ def nearest(wanted: str, known: Iterable[str]) -> str | None:
     return found[0][1]
 
 
+def plain_slip(wanted: str, name: str) -> bool:
+    """Whether a misspelling is one letter off a name long enough that it can mean nothing else."""
+    return len(wanted) >= 5 and distance(wanted.lower(), name.lower(), 1) <= 1
+
+
 def suggestions(wanted: str, known: Iterable[str], most: int = 3) -> tuple[str, ...]:
-    """Up to `most` known names to offer, nearest first: by spelling, then those that hold the text or begin like it."""
+    """Up to `most` known names to offer, nearest first: by spelling, then those that hold the text or all its parts
+    (`max_seqs` of `max_num_seqs`)."""
     known = tuple(dict.fromkeys(known))
     found = [name for _, name in ranked(wanted, known)]
-    folded = wanted.lower()
+    folded = wanted.lower()[:_LONGEST]
     if len(folded) >= 3:
         found += [name for name in known if folded in name.lower() and name not in found]
+        parts = set(_parts(folded))
+        found += [name for name in known if len(parts) > 1 and parts <= set(_parts(name)) and name not in found]
     return tuple(found[:most])
+
+
+def _parts(name: str) -> list[str]:
+    return name.lower().replace("-", "_").split("_")
 
 
 def listed(items: Iterable[str], last: str = "or") -> str:
@@ -68,3 +84,9 @@ def listed(items: Iterable[str], last: str = "or") -> str:
     if len(texts) < 2:
         return "".join(texts)
     return f"{', '.join(texts[:-1])} {last} {texts[-1]}"
+
+
+def shown(text: str, longest: int = 40) -> str:
+    """A text as messages quote it: control and invisible characters escaped, shortened where it is long."""
+    safe = "".join(c if unicodedata.category(c) not in INVISIBLE else f"\\u{ord(c):04x}" for c in text[: longest + 1])
+    return safe if len(text) <= longest else f"{safe[:longest]}…"
