@@ -157,7 +157,8 @@ class _Formatter:
         """The items of a body that begins at offset `start` and ends at `end`."""
         at = start
         first = len(self._lines)
-        glued = False
+        glued = held = False
+        line_end = 0
         for number, item in enumerate(items):
             limit = items[number + 1].span.start if number + 1 < len(items) else end
             before = len(self._lines)
@@ -171,12 +172,14 @@ class _Formatter:
             else:
                 self._lines.append(Line(depth, f"import {self._source.slice(item.path.span)}"))
                 self._trailing_comment(item.span.end, limit)
-            if not glued or line < len(self._lines):
+            if line < len(self._lines):
                 self._lines[line] = evolve(self._lines[line], blank_before=blank)
-            if depth == 0 and number:
-                self._set_apart(before, line, items[number - 1], item)
+                if depth == 0 and number:
+                    self._set_apart(before, line, items[number - 1], item)
             at = self._end_of(item.span.end, limit)
-            glued = self._is_glued(items, number, end)
+            if number >= line_end:
+                line_end, held = self._line_of_attributes(items, number, end)
+            glued = held and number + 1 < line_end
         self._own_comments(end, depth, at, first)
 
     def _set_apart(self, before: int, line: int, previous: Item, item: Item) -> None:
@@ -208,18 +211,19 @@ class _Formatter:
         elif after:
             self._lines[-1] = evolve(self._lines[-1], text=self._lines[-1].text + after)
 
-    def _is_glued(self, items: Sequence[Item], number: int, end: int) -> bool:
-        """Whether the attribute after this one stays on its line, for a suppression at the end that holds for both."""
+    def _line_of_attributes(self, items: Sequence[Item], number: int, end: int) -> tuple[int, bool]:
+        """Where the attributes that stand on one line with this one end, and whether they must stay on it, for a
+        suppression behind them that holds for all."""
         last = number
         while last < len(items) and isinstance(items[last], Attribute):
             if "\n" in self._text[items[max(number, last - 1)].span.start : items[last].span.end]:
                 break
             last += 1
         if last - number < 2:
-            return False
+            return number + 1, False
         at, limit = items[last - 1].span.end, items[last].span.start if last < len(items) else end
         after = self._comments_between(at, self._end_of(at, limit))
-        return bool(after) and self._is_suppression(after[0])
+        return last, bool(after) and self._is_suppression(after[0])
 
     def _block(self, block: Block, depth: int, limit: int) -> None:
         head = " ".join([block.keyword.text, *(self._source.slice(label.span) for label in block.labels)])
