@@ -143,12 +143,12 @@ def pins_of(serve: ServeSpec) -> Pins:
     arguments = {name.value: value.value for name, value in engine.args}
     layers = _value(parallel.layers)
     return Pins(
-        replicas=_value(parallel.replicas),
-        tp=_value(parallel.tp),
-        pp=_value(parallel.pp) if parallel.pp or not layers else len(layers),
-        dp=_value(parallel.dp),
+        replicas=_size(parallel.replicas),
+        tp=_size(parallel.tp),
+        pp=_size(parallel.pp) if parallel.pp or not layers else len(layers),
+        dp=_size(parallel.dp),
         ep=_value(parallel.ep),
-        dcp=_value(parallel.dcp),
+        dcp=_size(parallel.dcp),
         layers=layers,
         eplb=parallel.eplb.value if parallel.eplb else False,
         redundant_experts=_redundant_experts(arguments),
@@ -169,6 +169,11 @@ def pins_of(serve: ServeSpec) -> Pins:
 
 def _value(value: Value[T] | None) -> T | None:
     return value.value if value is not None else None
+
+
+def _size(value: Value[int] | None) -> int | None:
+    """A size of at least one; what is less is reported from the spec."""
+    return max(1, value.value) if value is not None else None
 
 
 def _number(attribute: Value[int] | None, arguments: dict[str, ArgumentValue], flag: str) -> int | None:

@@ -1,23 +1,28 @@
 """The search: every cut that the spec leaves open, judged, best first.
 
-Exhaustive with three shortcuts that cannot change the choice (a test holds them against brute force): more pipeline stages
-than hold the load without idle cards only add hops; fewer replicas than there are cards for only raise every batch (on
-unequal cards each strength is tried as the weakest one used); lossy KV is judged only where the model's own format leaves
-something to mend.
+Exhaustive on small clusters, with shortcuts that cannot change the choice (a test holds them against brute force): more
+pipeline stages than hold the load without idle cards only add hops; fewer replicas than there are cards for only raise every
+batch (on unequal cards each strength is tried as the weakest one used); lossy KV is judged only where the model's own format
+leaves something to mend. On large ones sizes also stop growing where nothing more than a third of the KV could be gained.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from attrs import evolve, frozen
 
 from kcluster.physics.cut import Cut, KvFormat
-from kcluster.planner.case import Case
 from kcluster.planner.judge import Judge
 from kcluster.planner.ranking import does, is_warned, order
-from kcluster.planner.space import Family, context_counts, cut, families, kv_formats, stage_counts
+from kcluster.planner.space import Family, context_counts, cut, families, is_large, kv_formats, stage_counts
 from kcluster.planner.types import Candidate
+
+ENOUGH_RANKS: Final = 4
+"""On large clusters experts are spread over at most so many times the ranks that the model needs to start."""
+MENDED: Final = 12
+"""On large clusters another KV format is tried with so many of the best cuts."""
 
 
 @frozen
@@ -31,13 +36,10 @@ class Found:
 def search(judge: Judge) -> Found:
     """The candidates of a case in their order. There is always at least one."""
     case = judge.case
-    candidates: list[Candidate] = []
-    for kv_format in kv_formats(case):
-        if candidates and not _wants_more(case, candidates):
-            candidates += _same_with(judge, candidates, kv_format)
-            break
-        for family in families(case):
-            candidates += _family(judge, family, kv_format)
+    own, *others = kv_formats(case)
+    candidates = list(_judged(judge, own))
+    for kv_format in others:
+        candidates += _mended(judge, candidates, kv_format)
     ranked = order(case, _distinct(candidates))
     if ranked[0].memory is None:
         # nothing works: the nearest is shown with all the figures that it has
@@ -46,16 +48,35 @@ def search(judge: Judge) -> Found:
     return Found(tuple(ranked), len(ranked))
 
 
-def _wants_more(case: Case, candidates: list[Candidate]) -> bool:
-    """Whether the best so far leaves something that another KV format could mend."""
-    best = order(case, candidates)[0]
-    return not does(best) or is_warned(best)
+def _judged(judge: Judge, kv_format: KvFormat) -> Iterator[Candidate]:
+    """Every family with one KV format."""
+    large = is_large(judge.case)
+    barred: dict[tuple[int, int], bool] = {}
+    least: dict[int, int] = {}
+    for family in families(judge.case):
+        pair = (family.tp, family.dp)
+        if large and (barred.get(pair) is False or family.dp > ENOUGH_RANKS * least.get(family.tp, family.dp)):
+            continue
+        judged = list(_family(judge, family, kv_format))
+        yield from judged
+        barred[pair] = all(candidate.memory is None for candidate in judged)
+        if family.dp > 1 and any(candidate.fits != "no" for candidate in judged):
+            least.setdefault(family.tp, family.dp)
 
 
-def _same_with(judge: Judge, candidates: list[Candidate], kv_format: KvFormat) -> list[Candidate]:
-    """The best cut with another KV format, so that a plan can say that it is not needed."""
-    best = order(judge.case, candidates)[0]
-    return [judge.barred(best.cut, kv_format) or judge.candidate(best.cut, kv_format)]
+def _mended(judge: Judge, candidates: list[Candidate], kv_format: KvFormat) -> Iterator[Candidate]:
+    """Candidates with another KV format than the model's own: the best cut alone, so that a plan can say that it is not needed,
+    where that leaves nothing to mend; else all cuts, on large clusters the best."""
+    case = judge.case
+    ranked = order(case, candidates)
+    best = ranked[0]
+    if does(best) and not is_warned(best):
+        ranked = [best]
+    elif not is_large(case):
+        yield from _judged(judge, kv_format)
+        return
+    for one in ranked[:MENDED]:
+        yield judge.barred(one.cut, kv_format) or judge.candidate(one.cut, kv_format)
 
 
 def _family(judge: Judge, family: Family, kv_format: KvFormat) -> Iterator[Candidate]:
@@ -84,6 +105,14 @@ def _stages(judge: Judge, family: Family, dcp: int, kv_format: KvFormat) -> Iter
         yield from judged
         if any(_settled(candidate) for candidate in judged):
             return
+        if is_large(case) and any(_roomy(candidate) for candidate in judged):
+            return
+
+
+def _roomy(candidate: Candidate) -> bool:
+    """Whether weights take so little of the cards that more stages could add a third to the KV at most."""
+    budget = candidate.memory
+    return budget is not None and candidate.fits == "yes" and budget.weights.value <= budget.usable.value / 4
 
 
 def _barred(candidate: Candidate, *subjects: str) -> bool:

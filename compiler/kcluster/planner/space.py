@@ -1,7 +1,8 @@
 """The cuts that a spec leaves open, before anything is judged.
 
 A family is a tensor-parallel size, data-parallel ranks and whole or sliced experts; within it pipeline stages grow. A number
-that the author pinned is taken as it is, also where it cannot work: then the plan says why.
+that the author pinned is taken as it is, also where it cannot work: then the plan says why. Up to `EXHAUSTIVE` cards every
+combination is tried; beyond, where thousands differ in nothing that matters, counts grow in steps.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from kcluster.physics.architecture import GroupedAttention
 from kcluster.physics.cut import Cut, KvFormat
 from kcluster.planner.case import Case
 
-EVERY_STAGE_COUNT: Final = 16
-"""Up to so many pipeline stages each number is tried; beyond it those that use nodes whole."""
+EXHAUSTIVE: Final = 16
+"""Cards up to which every combination is tried."""
+STEPS: Final = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128)
+"""Pipeline stages that are tried on more cards."""
 
 
 @frozen
@@ -28,12 +31,16 @@ class Family:
     ep: bool
 
 
+def is_large(case: Case) -> bool:
+    """Whether the cluster is too large to try every combination."""
+    return case.cluster.gpus > EXHAUSTIVE
+
+
 def families(case: Case) -> Iterator[Family]:
     """Every family, small groups first."""
-    moe = case.architecture.moe is not None
     for tp in tensor_sizes(case):
         for dp in rank_counts(case, tp):
-            for ep in _expert_choices(case, moe, tp, dp):
+            for ep in expert_choices(case, tp, dp):
                 yield Family(tp, dp, ep)
 
 
@@ -43,10 +50,12 @@ def tensor_sizes(case: Case) -> tuple[int, ...]:
         return (case.pins.tp,)
     nodes = [len(node.cards) for node in case.cluster.nodes if node.cards]
     largest = max(nodes, default=1)
-    sizes = list(range(1, largest + 1))
-    sizes += [largest * count for count in _doublings(sum(1 for cards in nodes if cards == largest))]
+    together = _doublings(sum(1 for cards in nodes if cards == largest))
+    if is_large(case) and case.architecture.pipeline:
+        together = together[:1]
     attention = case.architecture.attention
     heads = attention.heads if attention is not None else case.architecture.hidden
+    sizes = (*range(1, largest + 1), *(largest * count for count in together))
     return tuple(size for size in sizes if size <= max(heads, largest))
 
 
@@ -62,23 +71,29 @@ def rank_counts(case: Case, tp: int) -> tuple[int, ...]:
     for cards in sizes:
         counts |= {ranks for ranks in range(2, cards // tp + 1) if cards % (tp * ranks) == 0}
         same = sum(1 for node in case.cluster.nodes if len(node.cards) == cards)
-        counts |= {cards * nodes // tp for nodes in _doublings(same) if cards * nodes % tp == 0}
+        counts |= {cards * nodes // tp for nodes in _doublings(same) if cards >= tp and cards * nodes % tp == 0}
     return tuple(sorted(counts))
 
 
+def expert_choices(case: Case, tp: int, dp: int) -> tuple[bool, ...]:
+    """Whole experts on each rank or slices of them: whole ones where data-parallel ranks share them, else both."""
+    if case.pins.ep is not None:
+        return (case.pins.ep,)
+    if case.architecture.moe is None or tp * dp == 1:
+        return (False,)
+    return (True,) if dp > 1 and case.pins.dp is None else (True, False)
+
+
 def stage_counts(case: Case, family: Family) -> tuple[int, ...]:
-    """Pipeline stages: one to as many as there are layers and cards; on large clusters beyond sixteen those that use
-    nodes whole."""
+    """Pipeline stages, rising: as many as there are layers and cards for."""
     if case.pins.pp is not None:
         return (case.pins.pp,)
     if not case.architecture.pipeline:
         return (1,)
-    group = family.tp * family.dp
-    most = min(len(case.architecture.layers), max(1, case.cluster.gpus // group))
-    cards = max((len(node.cards) for node in case.cluster.nodes), default=1)
-    return tuple(
-        stages for stages in range(1, most + 1) if stages <= EVERY_STAGE_COUNT or stages * group % max(1, cards) == 0
-    )
+    if is_large(case) and family.dp > 1 and case.pins.dp is None:
+        return (1,)
+    most = min(len(case.architecture.layers), max(1, case.cluster.gpus // (family.tp * family.dp)))
+    return tuple(stages for stages in (STEPS if is_large(case) else range(1, most + 1)) if stages <= most)
 
 
 def context_counts(case: Case, tp: int) -> tuple[int, ...]:
@@ -91,7 +106,8 @@ def context_counts(case: Case, tp: int) -> tuple[int, ...]:
     copies = tp
     if isinstance(attention, GroupedAttention):
         copies = tp // attention.kv_heads if attention.kv_heads and tp > attention.kv_heads else 1
-    return tuple(size for size in range(1, copies + 1) if copies % size == 0)
+    sizes = tuple(size for size in range(1, copies + 1) if copies % size == 0)
+    return (*sizes[:1], *sizes[-1:]) if is_large(case) and len(sizes) > 2 else sizes
 
 
 def kv_formats(case: Case) -> tuple[KvFormat, ...]:
@@ -114,14 +130,6 @@ def cut(case: Case, family: Family, pp: int, dcp: int, replicas: int) -> Cut:
         eplb=case.pins.eplb,
         redundant_experts=case.pins.redundant_experts if case.pins.eplb else 0,
     )
-
-
-def _expert_choices(case: Case, moe: bool, tp: int, dp: int) -> tuple[bool, ...]:
-    if case.pins.ep is not None:
-        return (case.pins.ep,)
-    if not moe or tp * dp == 1:
-        return (False,)
-    return (False, True)
 
 
 def _doublings(count: int) -> tuple[int, ...]:
