@@ -40,7 +40,6 @@ __all__ = [
     "links_of",
     "pipeline_bytes",
     "point_to_point_seconds",
-    "traffic",
 ]
 
 ACTIVATION_BYTES: Final = 2
@@ -330,16 +329,3 @@ def _loads(what: str, per_step: Figure, group: Group, cut: Cut, period: Figure) 
     if rate is None or group.bus is None:
         return []
     return [(f"{what} over {bus_words(group.bus, group.shared)}", carried, rate)]
-
-
-def traffic(size: Figure, seconds: Figure) -> Figure:
-    """bytes/s that a cut puts on its links while it sends `size` bytes in `seconds`.
-
-    Two readings are of use: `seconds` of the communication itself is the rate *while* it runs (what a link monitor shows at its
-    peaks), `seconds` of the whole step is the mean at the predicted step time.
-    """
-    if seconds.value <= 0:
-        return given("link.traffic", 0.0, "bytes/s", "nothing is sent")
-    figure = derive("link.traffic", "bytes/s", "size / seconds", size=size, seconds=seconds)
-    low, high = seconds.range()
-    return figure.between(size.value / high, size.value / low)
