@@ -14,26 +14,24 @@ from kcluster.physics.results import Memory
 from kcluster.planner.types import Plan, ServePlan, Violation
 from kcluster.rules.finding import Mark, Place, blame, finding, gpus_of, place_of, written
 from kcluster.rules.words import count, shown
-from kcluster.units import Figure, human
+from kcluster.units import human
 
 Marks = Callable[[ServePlan, Violation], Iterable[Mark | None]]
 Texts = Callable[[ServePlan, Violation], Iterable[str]]
 
-WHY: Final = {
-    "memory.missing": "memory.weights_gib",
-    "memory.weights": "memory.weights_gib",
-    "memory.kv_for_one": "memory.kv_cache_gib",
-    "memory.kv_cache": "memory.kv_cache_gib",
-    "load.held": "memory.max_concurrency",
-}
-"""The name that `plan --why` takes for a figure that a violation carries."""
+CUT: Final = ("replicas", "dp", "tp", "pp", "ep", "dcp")
 
 
 def broken(plan: Plan, code: str) -> Iterator[tuple[ServePlan, Violation]]:
-    """Every violation of a code on the chosen candidates, in file order."""
+    """Every violation of a code on the chosen candidates, in file order. Where nothing that the author pinned starts, what the
+    planner chose for itself is not worth a warning: the fatal finding is the one to read."""
     for serve in plan.serves:
+        dead = any(violation.fatal for violation in serve.chosen.violations)
         for violation in serve.chosen.violations:
-            if violation.code == code:
+            if violation.code != code:
+                continue
+            soft = not (violation.fatal or violation.error)
+            if not (dead and soft and violation.subject in CUT and written(serve.serve, violation.subject) is None):
                 yield serve, violation
 
 
@@ -72,11 +70,6 @@ def reported(
             help=help(serve, violation) if help is not None else (),
             figure=figure,
         )
-
-
-def figure_named(violation: Violation, name: str) -> Figure | None:
-    """A figure that the violation carries, None where it does not."""
-    return next((figure for figure in violation.figures if figure.name == name), None)
 
 
 def budget_mark(serve: ServePlan) -> Mark | None:

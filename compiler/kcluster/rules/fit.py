@@ -442,6 +442,15 @@ def model_length(plan: Plan) -> Iterator[Diagnostic]:
     for serve in plan.serves:
         limits, load = serve.chosen.limits, serve.load
         length = serve.serve.engine.max_model_len
+        if serve.serve.sla is not None and length is None and limits.max_model_len < load.context:
+            yield finding(
+                "KC206",
+                f"the SLA's requests are up to {count(load.context)} tokens, and the model takes {count(limits.max_model_len)}",
+                blame(serve.serve, "context"),
+                severity="error",
+                marks=(_positions_mark(serve),),
+                help=("a shorter `context`, or a model with more positions",),
+            )
         if (
             serve.serve.sla is not None
             and length is not None
