@@ -15,7 +15,7 @@ import math
 from types import CodeType
 from typing import Final, Literal
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 KIB: Final = 2**10
 MIB: Final = 2**20
@@ -67,11 +67,11 @@ class Figure:
 
     def spread(self, low_factor: float, high_factor: float) -> Figure:
         """The same figure with a range stated as factors of its value."""
-        return evolve(self, low=self.value * low_factor, high=self.value * high_factor)
+        return self.between(self.value * low_factor, self.value * high_factor)
 
     def between(self, low: float, high: float) -> Figure:
         """The same figure with its range stated."""
-        return evolve(self, low=low, high=high)
+        return Figure(self.name, self.value, self.unit, self.formula, self.inputs, self.source, low, high)
 
 
 def given(name: str, value: float, unit: Unit, source: str = "") -> Figure:

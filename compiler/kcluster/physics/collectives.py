@@ -12,8 +12,8 @@ from typing import Final
 
 from kcluster.physics.hardware import Cluster, Place
 from kcluster.physics.time_constants import CollectivePath, CollectiveTable, TimeConstants
-from kcluster.physics.topology import Group, bus_rate, group_of
-from kcluster.units import MIB, Figure, derive, given
+from kcluster.physics.topology import Group, group_of
+from kcluster.units import MIB, Figure, derive, evaluate, given
 
 # The engine's own all-reduce (vLLM, custom_all_reduce): these world sizes, one node, messages up to 8 MiB, and more than two
 # ranks only where every pair has a direct link.
@@ -29,6 +29,9 @@ _ONE_SOCKET: Final = 4
 _STAGED_SHARE: Final = 0.5
 # The link that joins two halves of a node without a table of its own is scaled from another generation: likely off by this much.
 _EXTRAPOLATED: Final = (0.8, 1.35)
+
+WITHIN: Final = "(latency + (measured - latency) * slower) * factor + eager"
+BETWEEN: Final = "hops * latency + 2 * (ranks - 1) / ranks * size / (links * rate)"
 
 _NOTHING: Final = given("communication.none", 0.0, "s", "one rank: nothing to send")
 
@@ -58,7 +61,7 @@ def _table(group: Group, constants: TimeConstants) -> tuple[CollectiveTable, boo
 
 def _slower(group: Group, table: CollectiveTable) -> float:
     """How many times longer a byte takes than on the measured system."""
-    rate = bus_rate(group)
+    rate = group.rate
     if rate is None:
         return 1.0
     crossing = 1.0
@@ -92,7 +95,7 @@ def _within(size: float, group: Group, ranks: int, constants: TimeConstants, eag
     figure = derive(
         "communication.allreduce",
         "s",
-        "(latency + (measured - latency) * slower) * factor + eager",
+        WITHIN,
         source=note,
         latency=given("latency of the measured system", latency, "s", table.source),
         measured=given("time of the measured system", whole, "s", table.source),
@@ -104,6 +107,36 @@ def _within(size: float, group: Group, ranks: int, constants: TimeConstants, eag
     return figure.spread(table.low * wide[0], table.high * wide[1])
 
 
+def allreduce_value(size: float, group: Group, constants: TimeConstants, *, eager: bool = False) -> float:
+    """The seconds of `group_allreduce`, by the same formulas, without the figures: for searches."""
+    if group.ranks < 2 or size <= 0:
+        return 0.0
+    seconds = 0.0
+    network = group.network
+    if network is not None:
+        seconds = evaluate(
+            BETWEEN,
+            hops=2 * math.ceil(math.log2(group.nodes)),
+            latency=network.latency.value,
+            ranks=group.ranks,
+            size=size,
+            links=network.count,
+            rate=network.bandwidth.value,
+        )
+    if group.local < 2:
+        return seconds
+    table, _ = _table(group, constants)
+    whole, latency = table.at(group.local, size)
+    return seconds + evaluate(
+        WITHIN,
+        latency=latency,
+        measured=whole,
+        slower=_slower(group, table),
+        factor=constants.allreduce_factor.value,
+        eager=constants.allreduce_eager.value if eager else 0.0,
+    )
+
+
 def _between_nodes(size: float, group: Group, constants: TimeConstants) -> Figure:
     """A ring through the nodes' NICs: each link carries 2 (n − 1) / n of the tensor; latency of a tree of nodes, up and down."""
     network = group.network
@@ -113,7 +146,7 @@ def _between_nodes(size: float, group: Group, constants: TimeConstants) -> Figur
     figure = derive(
         "communication.allreduce_between_nodes",
         "s",
-        "hops * latency + 2 * (ranks - 1) / ranks * size / (links * rate)",
+        BETWEEN,
         source="ring all-reduce: bus bandwidth of the node's links",
         hops=hops,
         latency=network.latency,
@@ -131,7 +164,7 @@ def group_alltoall(size: float, group: Group, constants: TimeConstants) -> Figur
     """Seconds of one all-to-all in which every rank sends `size` bytes, in equal parts to all others."""
     if group.ranks < 2 or size <= 0:
         return _NOTHING
-    rate = bus_rate(group)
+    rate = group.rate
     parts: list[Figure] = []
     remote = 1 - group.local / group.ranks
     if rate is not None and group.bus is not None:
@@ -188,7 +221,7 @@ def group_send(size: float, group: Group, constants: TimeConstants) -> Figure:
         )
         fast, slow = network.latency.range(), network.bandwidth.range()
         return figure.between(fast[0] + size / slow[1], fast[1] + size / slow[0])
-    rate = bus_rate(group)
+    rate = group.rate
     if rate is None or group.bus is None:
         return _NOTHING
     figure = derive(

@@ -26,7 +26,7 @@ from kcluster.physics.cut import Cut, EngineVersion, Limits, Load
 from kcluster.physics.hardware import Cluster, EnginePlacement
 from kcluster.physics.results import Communication, StepTime
 from kcluster.physics.time_constants import TimeConstants
-from kcluster.physics.topology import Group, bus_rate, bus_words, group_of, network_words
+from kcluster.physics.topology import Group, bus_words, group_of, network_words
 from kcluster.units import Figure, derive, given
 
 __all__ = [
@@ -62,7 +62,7 @@ def _slowest(groups: list[Group]) -> Group:
     def order(group: Group) -> tuple[float, float]:
         network = group.network
         net = 0.0 if network is None else 1 / (network.bandwidth.value * network.count)
-        rate = bus_rate(group)
+        rate = group.rate
         direct = 1 if group.bus is None or group.bus.peer_to_peer else 2
         return net, 0.0 if rate is None else direct / rate.value
 
@@ -95,12 +95,33 @@ def _alone(cluster: Cluster) -> Group:
 def allreduces(arch: Architecture, cut: Cut) -> int:
     """All-reduces of one forward pass: one after each token mixer and each feed-forward part; with data-parallel ranks experts
     combine by an exchange instead."""
-    count = 0
-    for layer in arch.layers:
-        count += 1 if layer.mixers else 0
-        exchanged = cut.dp > 1 and layer.ffn is not None and isinstance(layer.ffn, MoeFfn)
-        count += 1 if layer.ffn is not None and not exchanged else 0
-    return count
+    mixers, feeds, experts = _counts(arch)
+    return mixers + feeds - (experts if cut.dp > 1 else 0)
+
+
+def moe_layers(arch: Architecture) -> int:
+    """Layers with experts."""
+    return _counts(arch)[2]
+
+
+_counted: dict[int, tuple[Architecture, tuple[int, int, int]]] = {}
+_MOST_COUNTED: Final = 256
+
+
+def _counts(arch: Architecture) -> tuple[int, int, int]:
+    """Layers with a token mixer, with a feed-forward part, and with experts."""
+    known = _counted.get(id(arch))
+    if known is None:
+        if len(_counted) >= _MOST_COUNTED:
+            _counted.clear()
+        counts = (
+            sum(1 for layer in arch.layers if layer.mixers),
+            sum(1 for layer in arch.layers if layer.ffn is not None),
+            sum(1 for layer in arch.layers if isinstance(layer.ffn, MoeFfn)),
+        )
+        # the architecture is kept with the result, so that no other object can take its identity
+        known = _counted[id(arch)] = (arch, counts)
+    return known[1]
 
 
 def allreduce_bytes(arch: Architecture, cut: Cut, tokens: float) -> Figure:
@@ -133,11 +154,6 @@ def pipeline_bytes(arch: Architecture, cut: Cut, tokens: float) -> Figure:
         hidden=arch.hidden,
         width=ACTIVATION_BYTES,
     )
-
-
-def moe_layers(arch: Architecture) -> int:
-    """Layers with experts."""
-    return sum(1 for layer in arch.layers if layer.ffn is not None and isinstance(layer.ffn, MoeFfn))
 
 
 def alltoall_bytes(arch: Architecture, cut: Cut, tokens: float) -> Figure:
@@ -325,7 +341,7 @@ def _loads(what: str, per_step: Figure, group: Group, cut: Cut, period: Figure) 
         network = group.network
         able = derive("link.rate", "bytes/s", "links * rate", links=network.count, rate=network.bandwidth)
         return [(f"{what} over {network_words(network)}", carried, able)]
-    rate = bus_rate(group)
+    rate = group.rate
     if rate is None or group.bus is None:
         return []
     return [(f"{what} over {bus_words(group.bus, group.shared)}", carried, rate)]

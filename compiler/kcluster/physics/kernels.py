@@ -48,8 +48,25 @@ def native(fmt: WeightFormat, card: Card) -> bool:
     return True
 
 
+_rates: dict[tuple[int, int, int], tuple[WeightFormat, Card, TimeConstants, Rates]] = {}
+_MOST_RATES: Final = 512
+
+
 def rates(fmt: WeightFormat, card: Card, constants: TimeConstants) -> Rates:
     """The rates of a format on a card; an Intel or AMD card reaches the share of its bandwidth that AMD cards were measured at."""
+    key = (id(fmt), id(card), id(constants))
+    known = _rates.get(key)
+    if known is not None:
+        return known[3]
+    if len(_rates) >= _MOST_RATES:
+        _rates.clear()
+    found = _find_rates(fmt, card, constants)
+    # the values are kept with the result, so that no other object can take their identity
+    _rates[key] = (fmt, card, constants, found)
+    return found
+
+
+def _find_rates(fmt: WeightFormat, card: Card, constants: TimeConstants) -> Rates:
     vendor = constants.bandwidth_amd if card.vendor != "nvidia" else given("vendor", 1.0, "ratio", "NVIDIA")
     own = native(fmt, card)
     if not fmt.quantized:

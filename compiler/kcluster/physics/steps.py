@@ -9,10 +9,18 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kcluster.physics.architecture import Architecture
-from kcluster.physics.communication import Links, allreduce_one, alltoall_step, links_of, pipeline_seconds
+from kcluster.physics.collectives import allreduce_value
+from kcluster.physics.communication import (
+    ACTIVATION_BYTES,
+    Links,
+    allreduce_one,
+    alltoall_step,
+    links_of,
+    pipeline_seconds,
+)
 from kcluster.physics.cut import Cut, EngineVersion, Limits, Load
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Card, Cluster, EnginePlacement
@@ -49,13 +57,19 @@ _ASYNC_SINCE: Final = (0, 14)
 
 @frozen(eq=False)
 class Stage:
-    """One stage on its slowest card, `count` equal ones of it."""
+    """One stage on its slowest card, `count` equal ones of it.
+
+    `kv_bytes`: of KV that one decoding sequence reads, at its mean length. `attention_flops`: of one token of a prompt. `fixed`: seconds
+    of its layers' fixed cost.
+    """
 
     work: StageWork
     rates: Rates
     group: Group
     count: int
-    last: bool
+    kv_bytes: float
+    attention_flops: float
+    fixed: float
 
 
 @frozen(eq=False)
@@ -74,11 +88,6 @@ class Engine:
     tokens_per_step: float
     prompt: float
     point_class: str
-
-    @property
-    def context(self) -> float:
-        """Mean tokens of context while a typical request decodes."""
-        return self.load.prompt + self.load.completion / 2
 
     @property
     def together(self) -> Figure:
@@ -106,6 +115,8 @@ def build_engine(
     """Everything of an engine that does not depend on its batch."""
     links = links_of(placement, cluster)
     layers = stage_layers(len(arch.layers), cut)
+    prompt = max(1.0, load.prompt * (1 - load.prefix_share if limits.prefix_caching else 1.0))
+    context = load.prompt + load.completion / 2
     stages: list[Stage] = []
     keys: dict[tuple[object, ...], int] = {}
     for index in range(cut.pp):
@@ -115,14 +126,24 @@ def build_engine(
         key = (work.layers, work.head_bytes, card.id, links.tp[index].words)
         if key in keys:
             known = stages[keys[key]]
-            stages[keys[key]] = Stage(known.work, known.rates, known.group, known.count + 1, known.last)
+            stages[keys[key]] = evolve(known, count=known.count + 1)
             continue
         keys[key] = len(stages)
-        stages.append(Stage(work, rates(fmt, card, constants), links.tp[index], 1, index == cut.pp - 1))
+        speed = rates(fmt, card, constants)
+        stages.append(
+            Stage(
+                work=work,
+                rates=speed,
+                group=links.tp[index],
+                count=1,
+                kv_bytes=stage_kv_bytes(work, arch.hidden, context, limits.kv_format, cut.dcp),
+                attention_flops=stage_attention_flops(work, load.prompt - prompt / 2),
+                fixed=_fixed(work, fmt, limits, speed, index == cut.pp - 1, constants),
+            )
+        )
     drafts = limits.speculative_tokens
     accepted = limits.speculative_acceptance
     per_step = 1.0 + drafts if accepted >= 1 else (1 - accepted ** (drafts + 1)) / (1 - accepted)
-    prompt = load.prompt * (1 - load.prefix_share if limits.prefix_caching else 1.0)
     return Engine(
         arch=arch,
         fmt=fmt,
@@ -134,7 +155,7 @@ def build_engine(
         constants=constants,
         step_cost=_step_cost(engine, constants),
         tokens_per_step=per_step if drafts else 1.0,
-        prompt=max(1.0, prompt),
+        prompt=prompt,
         point_class=point_class(cut, links, arch),
     )
 
@@ -187,35 +208,31 @@ def _touched(stage: Stage, tokens: float) -> float:
     return total
 
 
-def _linear_inputs(
-    engine: Engine, stage: Stage, batch: _Batch, context: float
-) -> tuple[dict[str, float], dict[str, float]]:
+def _linear_inputs(engine: Engine, stage: Stage, batch: _Batch) -> tuple[dict[str, float], dict[str, float]]:
     work = stage.work
     tokens = batch.tokens + batch.prompt
     everyone = batch.everyone + batch.prompt * engine.cut.dp
     packed_head = work.head_packed
     reading = {
-        "plain": sum(item.count * item.plain_bytes for item in work.layers) + (0 if packed_head else work.head_bytes),
-        "packed": sum(item.count * item.packed_bytes for item in work.layers) + (work.head_bytes if packed_head else 0),
+        "plain": work.plain_bytes + (0.0 if packed_head else work.head_bytes),
+        "packed": work.packed_bytes + (work.head_bytes if packed_head else 0.0),
         "experts": _touched(stage, everyone),
     }
-    ratio = everyone / tokens if tokens else 1.0
-    plain = sum(item.count * item.plain_flops for item in work.layers)
-    packed = sum(item.count * (item.flops - item.plain_flops) for item in work.layers)
+    plain, packed = work.plain_flops, work.packed_flops
     if not engine.fmt.quantized:
         plain, packed = plain + packed, 0.0
     arithmetic = {
         "tokens": tokens,
         "plain_flops": plain + work.head_flops * min(1.0, batch.sequences / tokens if tokens else 1.0),
         "packed_flops": packed,
-        "expert_flops": ratio * sum(item.count * item.expert_flops for item in work.layers),
-        "attention": batch.prompt * stage_attention_flops(work, context) if batch.prompt else 0.0,
+        "expert_flops": work.expert_flops * (everyone / tokens if tokens else 1.0),
+        "attention": batch.prompt * stage.attention_flops if batch.prompt else 0.0,
     }
     return reading, arithmetic
 
 
-def _linear(engine: Engine, stage: Stage, batch: _Batch, context: float) -> float:
-    reading, arithmetic = _linear_inputs(engine, stage, batch, context)
+def _linear(engine: Engine, stage: Stage, batch: _Batch) -> float:
+    reading, arithmetic = _linear_inputs(engine, stage, batch)
     speed = stage.rates
     read = evaluate(
         READING,
@@ -234,14 +251,11 @@ def _linear(engine: Engine, stage: Stage, batch: _Batch, context: float) -> floa
     return evaluate(LINEAR, reading=read, arithmetic=compute)
 
 
-def _kv_bytes(engine: Engine, stage: Stage) -> float:
-    return stage_kv_bytes(stage.work, engine.arch.hidden, engine.context, engine.limits.kv_format, engine.cut.dcp)
-
-
-def _allreduce(engine: Engine, stage: Stage, tokens: float) -> Figure | None:
-    if engine.cut.tp < 2:
-        return None
-    return allreduce_one(engine.arch, stage.group, tokens, engine.constants, engine.limits.eager)
+def _allreduce(engine: Engine, stage: Stage, tokens: float) -> float:
+    if engine.cut.tp < 2 or tokens <= 0:
+        return 0.0
+    size = tokens * engine.arch.hidden * ACTIVATION_BYTES
+    return allreduce_value(size, stage.group, engine.constants, eager=engine.limits.eager)
 
 
 def _reduces(engine: Engine, stage: Stage) -> int:
@@ -250,26 +264,22 @@ def _reduces(engine: Engine, stage: Stage) -> int:
     return stage.work.allreduces
 
 
-def _fixed(engine: Engine, stage: Stage) -> float:
-    moe = stage.work.moe_count
-    drafted = _drafts(engine) if stage.last else 0
+def _fixed(
+    work: StageWork, fmt: WeightFormat, limits: Limits, speed: Rates, last: bool, constants: TimeConstants
+) -> float:
+    """Seconds of fixed cost of a stage's layers; drafting runs one layer a drafted token, as multi-token prediction and EAGLE do."""
     return evaluate(
         FIXED,
-        layers=stage.work.count - moe + drafted,
-        layer=engine.constants.layer.value,
-        moe_layers=moe,
-        layer_moe=engine.constants.layer_moe.value,
-        block_layers=stage.work.count if engine.fmt.block is not None else 0,
-        layer_block=engine.constants.layer_block.value,
-        block_share=stage.rates.block_share,
-        eager_layers=stage.work.count if engine.limits.eager else 0,
-        layer_eager=engine.constants.layer_eager.value,
+        layers=work.count - work.moe_count + (limits.speculative_tokens if last else 0),
+        layer=constants.layer.value,
+        moe_layers=work.moe_count,
+        layer_moe=constants.layer_moe.value,
+        block_layers=work.count if fmt.block is not None else 0,
+        layer_block=constants.layer_block.value,
+        block_share=speed.block_share,
+        eager_layers=work.count if limits.eager else 0,
+        layer_eager=constants.layer_eager.value,
     )
-
-
-def _drafts(engine: Engine) -> int:
-    """Layers that drafting runs: one a drafted token, as multi-token prediction and EAGLE have it."""
-    return engine.limits.speculative_tokens
 
 
 def _parts(engine: Engine, batch: float) -> dict[str, float]:
@@ -278,14 +288,14 @@ def _parts(engine: Engine, batch: float) -> dict[str, float]:
     parts = dict.fromkeys(("weights", "kv", "prefill", "allreduce", "alltoall", "pipeline", "layers", "step"), 0.0)
     for stage in engine.stages:
         many = stage.count
-        parts["weights"] += many * _linear(engine, stage, micro, engine.context)
+        linear = _linear(engine, stage, micro)
+        parts["weights"] += many * linear
         parts["kv"] += many * evaluate(
-            KV, sequences=micro.sequences, kv_bytes=_kv_bytes(engine, stage), read_kv=stage.rates.read_kv.value
+            KV, sequences=micro.sequences, kv_bytes=stage.kv_bytes, read_kv=stage.rates.read_kv.value
         )
-        reduce = _allreduce(engine, stage, micro.tokens)
-        parts["allreduce"] += many * _reduces(engine, stage) * (reduce.value if reduce else 0.0)
-        parts["layers"] += many * _fixed(engine, stage)
-        parts["prefill"] += many * _prefill_share(engine, stage, micro) * max(0.0, 1 - 1 / max(1.0, batch))
+        parts["allreduce"] += many * _reduces(engine, stage) * _allreduce(engine, stage, micro.tokens)
+        parts["layers"] += many * stage.fixed
+        parts["prefill"] += many * _prefill_share(engine, stage, micro, linear) * max(0.0, 1 - 1 / max(1.0, batch))
     tokens = micro.everyone
     parts["alltoall"] = alltoall_step(engine.arch, engine.cut, engine.links, tokens, engine.constants).value
     parts["pipeline"] = pipeline_seconds(engine.arch, engine.cut, engine.links, micro.tokens, engine.constants).value
@@ -307,19 +317,16 @@ def _chunk(engine: Engine) -> float:
     return max(1.0, min(engine.prompt, engine.limits.max_num_batched_tokens))
 
 
-def _prompt_step(engine: Engine, stage: Stage, chunk: float, micro: _Batch) -> float:
-    """Seconds that a chunk of prompt adds to a step of one stage that decodes `micro` beside it."""
+def _prompt_step(engine: Engine, stage: Stage, chunk: float, micro: _Batch, linear: float) -> float:
+    """Seconds that a chunk of prompt adds to a step of one stage that decodes `micro` beside it, in `linear` seconds of weights."""
     mixed = _Batch(micro.sequences, micro.tokens, micro.everyone, chunk)
-    half = engine.load.prompt / 2
-    added = _linear(engine, stage, mixed, half) - (_linear(engine, stage, micro, half) if micro.tokens else 0.0)
-    whole = _allreduce(engine, stage, micro.tokens + chunk)
-    if whole is not None:
-        alone = _allreduce(engine, stage, micro.tokens) if micro.tokens else None
-        added += _reduces(engine, stage) * (whole.value - (alone.value if alone else 0.0))
+    added = _linear(engine, stage, mixed) - linear
+    whole = _allreduce(engine, stage, micro.tokens + chunk) - _allreduce(engine, stage, micro.tokens)
+    added += _reduces(engine, stage) * whole
     return added
 
 
-def _prefill_share(engine: Engine, stage: Stage, micro: _Batch) -> float:
+def _prefill_share(engine: Engine, stage: Stage, micro: _Batch, linear: float) -> float:
     """Seconds of prefill in a mean decode step: every completion's worth of steps, a request's prompt must be read.
 
     A request does not decode beside its own prompt: the caller takes out that share.
@@ -327,7 +334,7 @@ def _prefill_share(engine: Engine, stage: Stage, micro: _Batch) -> float:
     completion = max(1.0, engine.load.completion / engine.tokens_per_step)
     arriving = micro.sequences * engine.prompt / completion
     chunk = max(_chunk(engine), min(arriving, engine.limits.max_num_batched_tokens))
-    return arriving / chunk * _prompt_step(engine, stage, chunk, micro)
+    return arriving / chunk * _prompt_step(engine, stage, chunk, micro, linear)
 
 
 def prompt_time(engine: Engine) -> Figure:
@@ -337,7 +344,7 @@ def prompt_time(engine: Engine) -> Figure:
     chunk = engine.prompt / chunks
     idle = _Batch(0.0, 0.0, 0.0, 0.0)
     each = [
-        (stage.count, _prompt_step(engine, stage, chunk, idle) + _fixed(engine, stage) + engine.step_cost.value)
+        (stage.count, _prompt_step(engine, stage, chunk, idle, 0.0) + stage.fixed + engine.step_cost.value)
         for stage in engine.stages
     ]
     through = sum(count * seconds for count, seconds in each)
@@ -412,8 +419,8 @@ def _sum_figure(name: str, value: float, source: str, unit: Unit = "s") -> Figur
 
 def _weight_figure(engine: Engine, micro: _Batch, parts: dict[str, float]) -> Figure:
     """Weight reads or arithmetic of all stages; derived in full for the stage that takes longest."""
-    stage = max(engine.stages, key=lambda item: _linear(engine, item, micro, engine.context))
-    reading, arithmetic = _linear_inputs(engine, stage, micro, engine.context)
+    stage = max(engine.stages, key=lambda item: _linear(engine, item, micro))
+    reading, arithmetic = _linear_inputs(engine, stage, micro)
     speed = stage.rates
     one = derive(
         "one stage",
@@ -455,14 +462,11 @@ def _weight_figure(engine: Engine, micro: _Batch, parts: dict[str, float]) -> Fi
 
 
 def _communication_figures(engine: Engine, micro: _Batch, parts: dict[str, float]) -> dict[str, Figure]:
-    reduce = _allreduce(engine, engine.stages[0], micro.tokens)
-    for stage in engine.stages[1:]:
-        other = _allreduce(engine, stage, micro.tokens)
-        if other is not None and reduce is not None and other.value > reduce.value:
-            reduce = other
-    if reduce is None or parts["allreduce"] == 0:
+    if parts["allreduce"] == 0:
         allreduce = given("step.allreduce", 0.0, "s", "tp 1")
     else:
+        slowest = max(engine.stages, key=lambda stage: _allreduce(engine, stage, micro.tokens))
+        reduce = allreduce_one(engine.arch, slowest.group, micro.tokens, engine.constants, engine.limits.eager)
         number = parts["allreduce"] / reduce.value
         allreduce = derive(
             "step.allreduce", "s", "number * one", number=given("all-reduces", number, "count"), one=reduce

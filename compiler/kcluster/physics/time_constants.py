@@ -17,7 +17,7 @@ CollectivePath = Literal["custom", "nccl", "staged"]
 class CollectiveTable:
     """Measured all-reduce times on one system.
 
-    `seconds[i][j]` is of `ranks[i]` ranks and a message of `sizes[j]` bytes; `bandwidth` is what one direction of a card's link
+    `seconds[i][j]` is of `ranks[i]` ranks and a message of `sizes[j]` bytes, never less than of a smaller one; `bandwidth` is what one direction of a card's link
     reaches on that system (bytes/s), by which another generation or width is scaled. `low` and `high` bound, as factors, what
     like systems show.
     """
@@ -37,7 +37,7 @@ class CollectiveTable:
     def at(self, ranks: int, size: float) -> tuple[float, float]:
         """(seconds, the part of them that is latency) of one all-reduce of `size` bytes over `ranks` ranks.
 
-        Interpolated in the logarithm of size and of ranks; a larger message never costs less than a smaller one. Beyond the
+        Interpolated in the logarithm of size and of ranks. Beyond the
         largest rank count latency grows with the ranks and the rest with 2 (n − 1) / n, as a ring's does.
         """
         last = len(self.ranks) - 1
@@ -62,11 +62,11 @@ class CollectiveTable:
     def _column(self, row: int, size: float) -> float:
         times = self.seconds[row]
         if size <= self.sizes[0]:
-            return min(times)
+            return times[0]
         if size >= self.sizes[-1]:
             return times[-1] * size / self.sizes[-1]
         index = bisect_right(self.sizes, size)
-        low, high = min(times[index - 1 :]), min(times[index:])
+        low, high = times[index - 1], times[index]
         weight = math.log(size / self.sizes[index - 1]) / math.log(self.sizes[index] / self.sizes[index - 1])
         return math.exp((1 - weight) * math.log(low) + weight * math.log(high))
 

@@ -47,6 +47,8 @@ class Group:
     crosses: bool | None
     network: Network | None
     vendor: str
+    rate: Figure | None = None
+    """bytes/s that one card puts on the bus in one direction, its share where lanes are shared; None where no bus joins them."""
 
     @property
     def words(self) -> str:
@@ -127,15 +129,15 @@ def group_of(places: tuple[Place, ...], cluster: Cluster) -> Group:
         crosses=crosses,
         network=network,
         vendor=cluster.nodes[first.node].cards[first.gpu].vendor,
+        rate=_rate(bus, shared),
     )
 
 
-def bus_rate(group: Group) -> Figure | None:
-    """bytes/s that one card of the group puts on its bus in one direction, its share where lanes are shared; None for a group
-    that no bus joins."""
-    if group.bus is None:
+def _rate(bus: Bus | None, shared: int) -> Figure | None:
+    if bus is None:
         return None
-    low, high = group.bus.bandwidth.range()
-    value = group.bus.bandwidth.value / group.shared
-    source = group.bus.bandwidth.source
-    return given("bus.rate", value, "bytes/s", source).between(low / group.shared, high / group.shared)
+    if shared < 2:
+        return bus.bandwidth
+    low, high = bus.bandwidth.range()
+    source = f"{bus.bandwidth.source}; shared by {shared}"
+    return given("bus.rate", bus.bandwidth.value / shared, "bytes/s", source).between(low / shared, high / shared)

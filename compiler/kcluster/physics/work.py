@@ -63,7 +63,8 @@ class LayerWork:
 
 @frozen
 class StageWork:
-    """One stage on one rank. `head_bytes`, `head_flops`: of the output head on the last stage (of one sequence, not token)."""
+    """One stage on one rank: its kinds of layer and, from `count` on, their sums. `head_bytes`, `head_flops`: of the output head on
+    the last stage (operations of one sequence, not token)."""
 
     layers: tuple[LayerWork, ...]
     head_bytes: float
@@ -71,18 +72,35 @@ class StageWork:
     head_packed: bool
     tp: int
     expert_ranks: int
+    count: int
+    moe_count: int
+    allreduces: int
+    plain_bytes: float
+    packed_bytes: float
+    plain_flops: float
+    packed_flops: float
+    expert_flops: float
 
-    @property
-    def count(self) -> int:
-        return sum(item.count for item in self.layers)
 
-    @property
-    def moe_count(self) -> int:
-        return sum(item.count for item in self.layers if item.moe)
-
-    @property
-    def allreduces(self) -> int:
-        return sum(item.count * item.allreduces for item in self.layers)
+def _summed(
+    layers: tuple[LayerWork, ...], head_bytes: float, head_flops: float, head_packed: bool, tp: int, ranks: int
+) -> StageWork:
+    return StageWork(
+        layers=layers,
+        head_bytes=head_bytes,
+        head_flops=head_flops,
+        head_packed=head_packed,
+        tp=tp,
+        expert_ranks=ranks,
+        count=sum(item.count for item in layers),
+        moe_count=sum(item.count for item in layers if item.moe),
+        allreduces=sum(item.count * item.allreduces for item in layers),
+        plain_bytes=sum(item.count * item.plain_bytes for item in layers),
+        packed_bytes=sum(item.count * item.packed_bytes for item in layers),
+        plain_flops=sum(item.count * item.plain_flops for item in layers),
+        packed_flops=sum(item.count * (item.flops - item.plain_flops) for item in layers),
+        expert_flops=sum(item.count * item.expert_flops for item in layers),
+    )
 
 
 def stored_bytes(tensor: Tensor, fmt: WeightFormat, dense: bool) -> float:
@@ -155,19 +173,38 @@ def stage_work(
         layers: how many layers each stage has (`physics.weights.stage_layers`).
         shards: ranks over which the experts of a stage are spread, None for those of the cut.
     """
-    start = sum(layers[:stage])
-    held = arch.layers[start : start + layers[stage]]
-    dense = arch.moe is None
     over = cut.expert_shards if shards is None else shards
-    works = tuple(
-        _layer_work(layer, count, arch.hidden, fmt, dense, cut.tp, over) for layer, count in layer_kinds(held)
-    )
-    if stage != cut.pp - 1:
-        return StageWork(works, 0.0, 0.0, False, cut.tp, over)
+    start = sum(layers[:stage])
+    last = stage == cut.pp - 1
+    key = (id(arch), id(fmt), start, layers[stage], last, cut.tp, over)
+    known = _works.get(key)
+    if known is None:
+        if len(_works) >= _MOST_WORKS:
+            _works.clear()
+        # the values are kept with the result, so that no other object can take their identity
+        known = _works[key] = (
+            arch,
+            fmt,
+            _stage_work(arch, fmt, arch.layers[start : start + layers[stage]], last, cut.tp, over),
+        )
+    return known[2]
+
+
+_works: dict[tuple[int, int, int, int, bool, int, int], tuple[Architecture, WeightFormat, StageWork]] = {}
+_MOST_WORKS: Final = 4096
+
+
+def _stage_work(
+    arch: Architecture, fmt: WeightFormat, held: tuple[Layer, ...], last: bool, tp: int, over: int
+) -> StageWork:
+    dense = arch.moe is None
+    works = tuple(_layer_work(layer, count, arch.hidden, fmt, dense, tp, over) for layer, count in layer_kinds(held))
+    if not last:
+        return _summed(works, 0.0, 0.0, False, tp, over)
     head = head_tensor(arch)
     each = fmt.bytes_per_parameter if fmt.embeddings_quantized else plain_bytes(fmt)
-    elements = head.elements / cut.tp
-    return StageWork(works, elements * each, 2 * elements, fmt.embeddings_quantized, cut.tp, over)
+    elements = head.elements / tp
+    return _summed(works, elements * each, 2 * elements, fmt.embeddings_quantized, tp, over)
 
 
 def kv_read_bytes(mixer: Mixer, hidden: int, context: float, tp: int, kv_format: KvFormat, card: Card | None) -> float:
