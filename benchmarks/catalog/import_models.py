@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from kcluster.catalog.config_json import read_config
+from kcluster.catalog.formats import WEIGHT_FORMATS
+from kcluster.physics.architecture import Architecture
+from kcluster.physics.parameters import parameters
+from kcluster.physics.tensors import layer_tensors
+from kcluster.physics.weights import packed
 
 DATE = "2026-11-23"
 
@@ -63,6 +68,21 @@ NOT_NATIVE = frozenset(
         "meta-llama/Llama-4-Maverick-17B-128E-Instruct",
     }
 )
+HAVE_ROWS = frozenset(
+    # checkpoints with a longer context than the model beside which they are listed: rows of their own in further.toml
+    {
+        "Qwen/Qwen3-235B-A22B-Instruct-2507-FP8",
+        "Qwen/Qwen3-235B-A22B-Thinking-2507-FP8",
+        "Qwen/Qwen3-30B-A3B-Instruct-2507-FP8",
+        "Qwen/Qwen3-4B-Instruct-2507-FP8",
+        "Qwen/Qwen2.5-32B-Instruct-AWQ",
+        "Qwen/Qwen2.5-32B-Instruct-GPTQ-Int4",
+        "Qwen/Qwen2.5-32B-Instruct-GPTQ-Int8",
+        "Qwen/Qwen2.5-72B-Instruct-AWQ",
+        "Qwen/Qwen2.5-72B-Instruct-GPTQ-Int4",
+        "Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8",
+    }
+)
 OTHER_ARCHITECTURE = frozenset(
     # listed beside a model whose architecture they do not share
     {
@@ -77,7 +97,15 @@ OTHER_ARCHITECTURE = frozenset(
 ALIASES: dict[str, tuple[str, ...]] = {
     "meta-llama/Llama-3.1-8B-Instruct": ("deepseek-ai/DeepSeek-R1-Distill-Llama-8B",),
     "meta-llama/Llama-3.3-70B-Instruct": ("deepseek-ai/DeepSeek-R1-Distill-Llama-70B",),
-    "deepseek-ai/DeepSeek-V3": ("deepseek-ai/DeepSeek-V3-0324", "deepseek-ai/DeepSeek-V3-Base"),
+    "deepseek-ai/DeepSeek-V3": (
+        "deepseek-ai/DeepSeek-V3-0324",
+        "deepseek-ai/DeepSeek-V3-Base",
+        "deepseek-ai/DeepSeek-V3.1",
+        "deepseek-ai/DeepSeek-V3.1-Terminus",
+    ),
+    "mistralai/Mixtral-8x7B-v0.1": ("mistralai/Mixtral-8x7B-Instruct-v0.1",),
+    "mistralai/Mixtral-8x22B-v0.1": ("mistralai/Mixtral-8x22B-Instruct-v0.1",),
+    "meta-llama/Llama-3.1-70B-Instruct": ("nvidia/Llama-3.1-Nemotron-70B-Instruct-HF",),
     "deepseek-ai/DeepSeek-R1": ("deepseek-ai/DeepSeek-R1-0528",),
 }
 
@@ -126,18 +154,78 @@ def needed(row: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
 
 
 def quantization(row: dict[str, Any], config: dict[str, Any]) -> dict[str, Any] | None:
-    found = config.pop("quantization_config", None)
+    """The `quantization_config` of the model as its own publisher ships it."""
+    found: dict[str, Any] | None = config.pop("quantization_config", None)
     if row["id"] in NATIVE_INT4:
+        weights = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32, "symmetric": True}
         return {
             "quant_method": "compressed-tensors",
             "format": "pack-quantized",
-            "num_bits": 4,
-            "group_size": 32,
-            "targets": "experts",
+            "ignore": ["lm_head", "re:.*self_attn.*", "re:.*shared_experts.*"],
+            "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
         }
     if row["id"] in NOT_NATIVE:
         return None
+    if found is not None and row["model_type"] == "deepseek_v4":
+        found = {**found, "expert_dtype": config["expert_dtype"]}
     return found
+
+
+def packed_format(row: dict[str, Any], item: dict[str, Any]) -> str | None:
+    """What format a checkpoint is in where its element count, or its publisher's habit, says more than its name."""
+    name, quant = item["id"], (item.get("quant") or "").lower()
+    elements = item.get("published_total_elements")
+    config = dict(row["config"])
+    arch = read_config(with_types(row, {**config, **SUPPLEMENTS.get(row["id"], ({}, ""))[0]}))[0]
+    if arch is None or (name == row["id"] and not elements):
+        return None
+    if elements and "fp8" in quant:
+        return fp8_by_scales(arch, elements, row["published_total_params"])
+    if elements and "nvfp4" in quant:
+        return nvfp4_by_elements(arch, elements)
+    if "fp8" in quant and name.startswith("Qwen/"):
+        return "fp8-block"  # as every FP8 checkpoint of Qwen whose elements are known
+    return None
+
+
+def fp8_by_scales(arch: Architecture, elements: int, published: int | None) -> str | None:
+    """Block scales, scales of the rows of experts or of all feed-forward parts, or none to speak of."""
+    parts = parameters(arch)
+    main = sum(int(parts.component(key).value) for key in ("language_model", "vision", "mtp") if parts.component(key))
+    head = arch.vocab * arch.hidden
+    known = {published or main, main, main + head, main - int(getattr(parts.component("mtp"), "value", 0))}
+    blocks = int(parts.component("block_scales").value)
+    tensors = [tensor for layer in arch.layers for tensor in layer_tensors(layer, arch.hidden) if tensor.linear]
+    experts = sum(tensor.rows * tensor.copies for tensor in tensors if tensor.role == "experts")
+    feed = sum(tensor.rows * tensor.copies for tensor in tensors if tensor.role != "attention")
+    for base in known:
+        scales = elements - base
+        if scales == blocks:
+            return "fp8-block"
+        if experts and scales == experts:
+            return "fp8-experts"
+        if not experts and 0 <= feed - scales <= 2 * feed // len(arch.layers):
+            return "fp8-ffn"  # first and last layer may be left out
+    return "fp8" if any(0 <= elements - base < blocks for base in known) else None
+
+
+def nvfp4_by_elements(arch: Architecture, elements: int) -> str | None:
+    """Two packed weights count as one element; scales are counted by some uploaders."""
+    parts = parameters(arch)
+    main = sum(parts.component(key).value for key in ("language_model", "vision") if parts.component(key))
+    mtp = getattr(parts.component("mtp"), "value", 0)
+    for name in ("nvfp4", "nvfp4-ffn", "nvfp4-experts"):
+        halves = sum(
+            tensor.elements
+            for layer in arch.layers
+            for tensor in layer_tensors(layer, arch.hidden)
+            if packed(tensor, WEIGHT_FORMATS[name], dense=arch.moe is None)
+        )
+        for extra in (0, mtp):
+            for scales in (0, halves / 16):
+                if abs((main - halves / 2 + scales + extra) / elements - 1) < 0.0003:
+                    return name
+    return None
 
 
 def lines(row: dict[str, Any]) -> list[str]:
@@ -184,12 +272,15 @@ def checkpoint_rows(row: dict[str, Any]) -> list[dict[str, Any]]:
     """Published checkpoints of this model, each once, with what is known of their size."""
     found: dict[str, dict[str, Any]] = {}
     for item in row["checkpoints"]:
-        if item["id"] in OTHER_ARCHITECTURE:
+        if item["id"] in OTHER_ARCHITECTURE | HAVE_ROWS:
             continue
         entry = found.setdefault(item["id"], {"id": item["id"]})
+        form = packed_format(row, item)
+        if form is not None:
+            entry["weights"] = form
         if item.get("quant"):
             entry.setdefault("quant", item["quant"].lower())
-        if item.get("published_size_gib"):
+        if item.get("published_size_gib") and row["model_type"] != "gpt_oss":  # its repositories hold a second copy
             entry["size_gib"] = item["published_size_gib"]
         if item.get("published_total_elements"):
             entry["elements"] = item["published_total_elements"]

@@ -15,7 +15,7 @@ from kcluster.catalog.families_fields import (
     MAX_VOCAB,
     Fields,
 )
-from kcluster.physics.architecture import Architecture, DenseFfn, GroupedAttention, Layer, MoeFfn
+from kcluster.physics.architecture import Architecture, DenseFfn, GroupedAttention, LatentAttention, Layer, MoeFfn
 
 Family = Callable[[Fields], Architecture]
 FAMILIES: Final[dict[str, Family]] = {}
@@ -50,13 +50,16 @@ def read_sizes(
     f: Fields, *, layers: int | None = None, intermediate: int | None = None, needs_head_dim: bool = True
 ) -> Sizes:
     """The usual sizes; `head_dim` falls back to hidden / heads. `layers` and `intermediate` where the family knows them otherwise."""
+    before = len(f.problems)
     hidden = f.integer("hidden_size", "n_embd", "d_model", "dim")
     heads = f.integer("num_attention_heads", "n_head", "n_heads", high=MAX_HEADS)
     kv_heads = f.integer("num_key_value_heads", "num_kv_heads", "multi_query_group_num", default=heads, high=MAX_HEADS)
-    if needs_head_dim and not f.has("head_dim") and hidden % heads:
-        f.problem("head_dim", f"is missing, and hidden_size {hidden} is not a multiple of {heads} heads")
-    if kv_heads > heads or heads % kv_heads:
-        f.problem("num_key_value_heads", f"{kv_heads} does not divide the {heads} attention heads")
+    if len(f.problems) == before:
+        # a field that could not be read is not also reported as one that does not fit the others
+        if needs_head_dim and not f.has("head_dim") and hidden % heads:
+            f.problem("head_dim", f"is missing, and hidden_size {hidden} is not a multiple of {heads} heads")
+        if kv_heads > heads or heads % kv_heads:
+            f.problem("num_key_value_heads", f"{kv_heads} does not divide the {heads} attention heads")
     return Sizes(
         hidden=hidden,
         layers=layers or f.integer("num_hidden_layers", "n_layer", "num_layers", "n_layers", high=MAX_LAYERS),
@@ -154,6 +157,26 @@ def class_name(f: Fields) -> str:
     return names[0] if names else ""
 
 
+def rotary_values(f: Fields, layers: Sequence[Layer]) -> int:
+    """Values a position in the engine's rotary tables: one table for each rotary size (and for windows of another base), four
+    times as long where positions have sections (M-RoPE)."""
+    rope = _rope(f) or Fields((), f.problems)
+    share = rope.number("partial_rotary_factor", f.number("partial_rotary_factor", 1.0, 0, 1), 0, 1)
+    if rope.text("rope_type", "type") == "proportional":
+        share = 1.0
+    windows_apart = f.has("rope_local_base_freq", "swa_rope_theta") or f.kind.startswith(("gemma3", "gemma4"))
+    sizes = set()
+    for mixer in {mixer for layer in layers for mixer in layer.mixers}:
+        if isinstance(mixer, LatentAttention):
+            sizes.add((mixer.rope_dim, False))
+        elif isinstance(mixer, GroupedAttention) and not mixer.cross:
+            stated = f.integer("rotary_dim", "qk_rope_head_dim", default=0, low=0)
+            size = stated or int(mixer.head_dim * share)
+            sizes.add((size, windows_apart and mixer.window is not None))
+    longer = 4 if rope.has("mrope_section") else 1
+    return longer * sum(size for size, _ in sizes)
+
+
 def build(
     f: Fields,
     s: Sizes,
@@ -166,6 +189,7 @@ def build(
 ) -> Architecture:
     """The whole model from its layers. `tied` is the family's own default; `more` are fields of `Architecture`."""
     longest, untold = positions(f, scaled=scaled_positions)
+    more.setdefault("rope_values", rotary_values(f, layers))
     more.setdefault("stored_head", f.flag("stores_tied_head"))
     return Architecture(
         model_type=f.kind,
@@ -225,8 +249,9 @@ def layer_kinds(f: Fields, count: int, default: Sequence[str]) -> tuple[str, ...
 def experts_per_token(f: Fields, experts: int, *names: str) -> int:
     """How many experts a token takes; at most `experts`."""
     name = names[0] if names else "num_experts_per_tok"
+    before = len(f.problems)
     count = f.integer(name, *names[1:], low=0, high=MAX_EXPERTS)
-    if count > experts:
+    if count > experts and len(f.problems) == before:
         f.problem(name, f"{count} is more than the {experts} experts")
     return count
 

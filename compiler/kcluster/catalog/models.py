@@ -21,6 +21,7 @@ from kcluster.physics.architecture import Architecture
 _ROW: Final = re.compile(r"^\[\[model\]\]$", re.MULTILINE)
 _ID: Final = re.compile(r'^id = "([^"]+)"$', re.MULTILINE)
 _ALIAS: Final = re.compile(r'^  "([^"\s]+/[^"\s]+)",$', re.MULTILINE)
+_FORMAT: Final = re.compile(r'weights = "([^"]+)"')
 _CHECKPOINT: Final = re.compile(r'^  \{ id = "([^"\s]+/[^"\s]+)"', re.MULTILINE)
 
 _REPUBLISHERS: Final = frozenset(
@@ -45,7 +46,7 @@ class ModelMatch:
     """A model found in the catalog.
 
     `id` is the catalog's own; `note` says how the asked id came to it ("" where it is the same); `source` is where the row was
-    read and when; `quantization` is the row's `quantization_config`; `row` the whole row.
+    read and when; `quantization` is the row's `quantization_config`, None for a checkpoint in another format; `row` the whole row.
     """
 
     id: str
@@ -187,9 +188,28 @@ def find_model(id: str) -> ModelMatch | None:
         architecture=architecture,
         note=note,
         source=f"{row['source']}; {row['date']}",
-        quantization=row.get("quantization"),
+        quantization=row.get("quantization") if place.id == id or not _other_format(id) else None,
         row=row,
     )
+
+
+def _other_format(asked: str) -> bool:
+    """Whether an id names a checkpoint in a format of its own, which the row's `quantization_config` does not describe."""
+    return known_format(asked) is not None or checkpoint_suffix(asked.rpartition("/")[2])[1] is not None
+
+
+def known_format(checkpoint: str) -> str | None:
+    """The weight format that the catalog states for this very checkpoint; None where it states none."""
+    rows, others = _index()
+    place = others.get(checkpoint) or rows.get(checkpoint)
+    if place is None:
+        return None
+    start = _texts()[place.file].find(f'  {{ id = "{checkpoint}"', place.start, place.end)
+    if start < 0:
+        return None
+    line = _texts()[place.file][start : place.end].partition("\n")[0]
+    stated = _FORMAT.search(line)
+    return stated.group(1) if stated else None
 
 
 def model_ids() -> tuple[str, ...]:

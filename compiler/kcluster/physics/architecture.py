@@ -214,6 +214,8 @@ class Architecture:
     """Whether the published checkpoint stores the tied head a second time (Qwen3-0.6B)."""
     stored_mtp_embedding: bool = False
     """Whether the published checkpoint stores embedding and head again with its MTP module (DeepSeek-V3, GLM-4.5)."""
+    rope_values: int = 0
+    """Values of the engine's rotary tables for a position: the rotary sizes of its distinct tables, summed."""
     default_positions: int | None = None
     """What the engine takes for `max_model_len` when it is told none, where that is less than `max_positions` (longrope)."""
 

@@ -23,6 +23,8 @@ class WeightFormat:
         covers: which parts are quantized: "linear" (attention, MLP and experts), "ffn" (all but attention), or "experts" (routed
             experts only, as MXFP4 of gpt-oss; every linear layer of a model without experts).
         embeddings_quantized: True for formats that also pack embeddings and head (GGUF).
+        latent_attention: False where checkpoints of this format leave latent attention in 16 bits.
+        expert_bytes: of a weight of a routed expert, scales included, where experts are packed otherwise; 0 where they are not.
         expert_padding: multiples to which the engine's kernels round a rank's expert width and the hidden size up.
     """
 
@@ -37,3 +39,5 @@ class WeightFormat:
     covers: Literal["linear", "ffn", "experts"] = "linear"
     embeddings_quantized: bool = False
     expert_padding: tuple[int, int] | None = None
+    latent_attention: bool = True
+    expert_bytes: float = 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kcluster.physics.architecture import (
     Architecture,
@@ -40,7 +40,7 @@ class Tensor:
             "expert…" for tensors of routed experts, which go to ranks whole with expert parallel.
         units: what must stay whole when it is cut: heads, or 0 for single rows or columns.
         linear: a weight of a linear layer, which a quantized format packs; False stays in 16 bits.
-        role: "attention", "ffn" or "experts": what a format that packs only some linear layers asks.
+        role: "attention", "latent" (attention), "ffn" or "experts": what a format that packs only some linear layers asks.
         bytes_each: of one value where no format changes it, 0 where the format says.
     """
 
@@ -53,7 +53,7 @@ class Tensor:
     split: Split = "none"
     units: int = 0
     linear: bool = False
-    role: Literal["attention", "ffn", "experts"] = "attention"
+    role: Literal["attention", "latent", "ffn", "experts"] = "attention"
     bytes_each: int = 0
 
     @property
@@ -313,7 +313,7 @@ def mixer_tensors(mixer: Mixer, hidden: int) -> tuple[Tensor, ...]:
     if isinstance(mixer, GroupedAttention):
         return _grouped(mixer, hidden)
     if isinstance(mixer, LatentAttention):
-        return _latent(mixer, hidden)
+        return tuple(evolve(tensor, role="latent") for tensor in _latent(mixer, hidden))
     if isinstance(mixer, DeltaNet):
         return _delta(mixer, hidden)
     if isinstance(mixer, Mamba):

@@ -54,7 +54,9 @@ def packed(tensor: Tensor, fmt: WeightFormat, *, dense: bool) -> bool:
         return fmt.embeddings_quantized
     if not tensor.linear:
         return False
-    if fmt.covers == "linear" or dense:
+    if tensor.role == "latent" and not fmt.latent_attention:
+        return False
+    if fmt.covers == "linear" or (dense and fmt.covers == "experts"):
         return True
     if fmt.covers == "ffn":
         return tensor.role in ("ffn", "experts")
@@ -76,6 +78,15 @@ def _tensor_bytes(tensor: Tensor, fmt: WeightFormat, dense: bool, rows: int, col
             "copies * rows * columns * bytes_per_parameter",
             source=tensor.shape,
             bytes_per_parameter=tensor.bytes_each or plain_bytes(fmt),
+            **sizes,
+        )
+    if tensor.role == "experts" and fmt.expert_bytes:
+        return derive(
+            tensor.name,
+            "bytes",
+            "copies * rows * columns * expert_bytes",
+            source=tensor.shape,
+            expert_bytes=fmt.expert_bytes,
             **sizes,
         )
     each = {"bytes_per_parameter": fmt.bytes_per_parameter, "scale_bytes": fmt.scale_bytes}
@@ -313,7 +324,7 @@ def _absorbed(layer: Layer, fmt: WeightFormat, dense: bool, shares: _Shares) -> 
     """The 16-bit copies of a packed kv_b projection that latent attention computes with (W_UK and W_UV of vLLM)."""
     terms = []
     for mixer in layer.mixers:
-        probe = Tensor("kv_b_proj", "", 1, 1, linear=True)
+        probe = Tensor("kv_b_proj", "", 1, 1, linear=True, role="latent")
         if isinstance(mixer, LatentAttention) and packed(probe, fmt, dense=dense):
             figure = derive(
                 "absorbed kv_b",
@@ -379,6 +390,16 @@ def _outside(
         if not (arch.tied and first):
             terms.append(("head", _vocabulary(arch, fmt, tp, "head")))
         terms.append(("final_norm", _plain("final norm", arch.final_norm_parameters, fmt, "on the last stage")))
+    if arch.rope_values and arch.max_positions:
+        rope = derive(
+            "rotary tables",
+            "bytes",
+            "positions * values * 2",
+            source="cosines and sines of every position, on every rank",
+            positions=arch.max_positions,
+            values=arch.rope_values,
+        )
+        terms.append(("rotary", rope))
     if vision and arch.vision_parameters:
         terms.append(
             (
