@@ -389,7 +389,8 @@ class _Matcher:
     def _report_open_blocks(self) -> None:
         end = len(self._text)
         others = tuple(Label(o.token.span, "nor is this one") for o in self._open[-4:-1])
-        text = "".join("\n" + " " * open_.indent + "}" for open_ in reversed(self._open))
+        lines = [" " * open_.indent + "}" for open_ in reversed(self._open)]
+        text = "\n".join(lines) + "\n" if self._text.endswith("\n") else "\n" + "\n".join(lines)
         place = Label(Span(end, end), "the file ends here")
         self._report_lost_brace(self._open[-1], (*others, place), _fix("add what is missing at the end", end, text))
 

@@ -293,7 +293,9 @@ class _Mender:
             return
         right = SIGNS[kind]
         what = "a value is given with `=`" if kind == "EQUAL" else f"this bound is written `{right}`"
-        fix = replace(f"write `{right}`", token.span, right, "unsafe" if token.text == "=>" else "safe")
+        glued = token.start > 0 and not self._text[token.start - 1].isspace()
+        instead = f" {right}" if glued else right
+        fix = replace(f"write `{right}`", token.span, instead, "unsafe" if token.text == "=>" else "safe")
         self._report("KC001", f"{what}, not `{token.text}`", token.span, label=f"write `{right}`", fixes=(fix,))
         self._keep(Token(kind, right, token.start, token.end))
 

@@ -1,0 +1,29 @@
+"""GitLab's code quality report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+from kcluster.diagnostics import Diagnostic, Severity
+from kcluster.render.places import fingerprints, region
+
+_SEVERITIES: Final[dict[Severity, str]] = {"error": "critical", "warning": "major", "note": "info"}
+
+
+def render(diagnostics: Sequence[Diagnostic], *, color: bool, width: int) -> str:
+    """Every finding that is not suppressed."""
+    live = [found for found in diagnostics if not found.suppressed]
+    return json.dumps([_issue(found, mark) for found, mark in fingerprints(live)], indent=2, ensure_ascii=False) + "\n"
+
+
+def _issue(found: Diagnostic, fingerprint: str) -> dict[str, Any]:
+    line, _, end_line, _ = region(found.source, found.span)
+    return {
+        "description": f"{found.code}: {found.message}",
+        "check_name": found.code,
+        "fingerprint": fingerprint,
+        "severity": _SEVERITIES[found.severity],
+        "location": {"path": found.source.path, "lines": {"begin": line, "end": end_line}},
+    }
