@@ -232,6 +232,8 @@ def version_of(row: dict[str, Any]) -> EngineVersion:
     """The engine version that a row states, or that its date or notes imply."""
     stated = str(row["engine_version"] or "")
     numbers = re.search(r"(\d+)\.(\d+)", stated)
+    if "sglang" in str(row["engine"] or "").lower():
+        return EngineVersion("sglang", (int(numbers[1]), int(numbers[2])) if numbers else (0, 5))
     if numbers:
         return EngineVersion("vllm", (int(numbers[1]), int(numbers[2])))
     notes = f"{stated} {row['notes'] or ''}"
