@@ -46,16 +46,22 @@ def lay_out(lines: Sequence[Line]) -> str:
 
 
 def _aligned_keys(lines: Sequence[Line]) -> Iterator[Line]:
-    """Keys of a run padded to one width, the keys then being part of the text. A run ends at an empty line, at a block,
-    and where bounds follow values."""
+    """Keys of a run padded to one width, the keys then being part of the text. A run ends at an empty line, at a block, and
+    where bounds follow values; bounds whose names are no longer than those above them keep their column."""
+    above = 0
     for run in _runs(lines, _same_alignment):
-        width = max((len(line.key) for line in run if line.operator and not line.alone), default=0)
+        aligned = [line for line in run if line.operator and not line.alone]
+        width = max((len(line.key) for line in aligned), default=0)
+        is_apart = run[0].blank_before or run[0].operator == "="
+        if not is_apart and width <= above:
+            width = above
         for line in run:
             if not line.operator:
                 yield line
                 continue
             key = line.key if line.alone else line.key.ljust(width)
             yield evolve(line, text=f"{key} {line.operator} {line.text}")
+        above = width if aligned and run[-1] is aligned[-1] else 0
 
 
 def _same_alignment(last: Line, line: Line) -> bool:
