@@ -244,6 +244,8 @@ def _unknown_attribute(item: Attribute, fields: Fields, context: Context) -> Non
     if inner is not None:
         _block_as_attribute(item, inner, fields, context)
         return
+    if fields.torn and homes_of(name):
+        return  # of an inner block, most likely, whose beginning did not parse
     where = f"`{schema.word}`" if schema.word else "a file"
     free = [row.name for row in schema.attributes if row.name not in fields.tried.union(fields.names)]
     near = _meant(name, free, fields)

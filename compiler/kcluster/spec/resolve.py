@@ -128,7 +128,9 @@ def _gather(loaded: Loaded, broken: Broken, findings: Findings) -> _Gathered:
         source = piece.file.source
         top = tops.get(id(piece.file))
         if top is None:
-            top = tops[id(piece.file)] = Fields(SPEC, source, Span(0, len(source.text)), Span(0, 0))
+            everything = Span(0, len(source.text))
+            torn = broken.inside(source, everything)
+            top = tops[id(piece.file)] = Fields(SPEC, source, everything, Span(0, 0), torn=torn)
         before = len(top.blocks)
         stray = isinstance(piece.item, Attribute) and SPEC.attribute(piece.item.key.text) is None
         # Several attributes outside a block in a row are one mistake: the block around them is missing.
