@@ -164,10 +164,8 @@ def _kv_heads(arch: Architecture, cut: Cut) -> list[Broken]:
 
 def _stages(arch: Architecture, cut: Cut) -> list[Broken]:
     layers = len(arch.layers)
-    if cut.pp == 1:
-        return []
     figures = (_count("layers", layers),)
-    if not arch.pipeline:
+    if cut.pp > 1 and not arch.pipeline:
         because = f"{arch.class_name} does not support pipeline parallel"
         return [Broken("KC304", "pp", because, True)]
     if cut.pp > layers:
