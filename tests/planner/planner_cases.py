@@ -14,8 +14,12 @@ from kcluster.catalog.models import find_model
 from kcluster.physics.cut import EngineVersion, Load
 from kcluster.physics.hardware import Card, Cluster, Network, Node
 from kcluster.planner.case import Case, Pins
+from kcluster.planner.plan import plan
+from kcluster.planner.types import Plan
 from kcluster.source import Source, Span
+from kcluster.spec.resolve import resolve
 from kcluster.spec.types import Bound, Origin, Value
+from kcluster.syntax.parser import parse
 
 SOURCE = Source("hand.kcluster", "")
 SPAN = Span(0, 0)
@@ -26,6 +30,7 @@ LLAMA_405B = "meta-llama/Llama-3.1-405B-Instruct"
 LLAMA_8B = "meta-llama/Llama-3.1-8B-Instruct"
 QWEN_235B = "Qwen/Qwen3-235B-A22B"
 DEEPSEEK_V3 = "deepseek-ai/DeepSeek-V3"
+QWEN_30B = "Qwen/Qwen3-30B-A3B"
 GPT_OSS_120B = "openai/gpt-oss-120b"
 
 
@@ -102,3 +107,11 @@ def case(
 def open_case(known: Case) -> Case:
     """The same case with nothing pinned."""
     return evolve(known, pins=Pins())
+
+
+def planned(text: str) -> Plan:
+    """The plan of a spec's text; the text must resolve."""
+    file, syntax = parse(Source("test.kcluster", text))
+    spec, findings = resolve(file, folder=None)
+    assert spec is not None, [finding.message for finding in (*syntax, *findings)]
+    return plan(spec)

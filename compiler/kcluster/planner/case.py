@@ -83,7 +83,9 @@ def case_of(serve: ServeSpec, neighbours: float = 0.0) -> Case:
     """The case of a serve. Values that cannot be (a prompt of no tokens) are taken as the least that can; the rules report
     them from the spec."""
     architecture = serve.model.architecture.value
-    if serve.engine.dtype is not None:  # the engine casts the model, and a 16-bit KV cache must be of what it is cast to
+    if (
+        serve.engine.dtype is not None
+    ):  # the engine casts the model, and a 16-bit KV cache must be of what it is cast to
         architecture = evolve(architecture, dtype=serve.engine.dtype.value)
     draft = serve.model.draft
     engine = engine_of(serve)

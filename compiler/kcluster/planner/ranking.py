@@ -25,6 +25,7 @@ SAME_COST_UNASKED: Final = 0.25
 """The same where the SLA bounds nothing: then the field's rules of thumb (replicas first) stand unless the prediction clearly
 speaks against them."""
 WIDE_GROUP: Final = 4
+NOT_AT_ALL: Final = 3.0
 _NOTES: Final = ("KC302", "KC305")
 _THUMB_WORDS: Final = (
     "tensor parallel stays inside a node",
@@ -53,8 +54,10 @@ def quality(case: Case, candidate: Candidate) -> Key:
     """What decides before cost: whether it runs, the bounds, the KV format, findings, and decode context parallel, whose own
     messages are not in the cost: it is for KV that does not fit otherwise."""
     unmet, missed, shortfall = _bounds(candidate)
+    running = _running(candidate)
     return (
-        _running(candidate),
+        running,
+        float(running == NOT_AT_ALL and is_lossy(case, candidate)),
         _shortage(candidate),
         unmet,
         missed,
@@ -191,7 +194,7 @@ def _thumb_words(case: Case, chosen: Candidate, other: Candidate) -> str:
 def _running(candidate: Candidate) -> float:
     """0 expected to start, 1 not expected to but it may, 2 an error by its rule, 3 does not start."""
     if candidate.fits == "no":
-        return 3.0
+        return NOT_AT_ALL
     codes = {found.code for found in candidate.violations}
     if any(found.error and found.code != "KC505" for found in candidate.violations):
         return 2.0

@@ -1,0 +1,71 @@
+"""The closed rule for what an engine is started with."""
+
+from __future__ import annotations
+
+from kcluster.physics.cut import Cut, Load
+from kcluster.planner.judge import Judge
+from kcluster.planner.limits import context_of, first_limits, sequences_wanted, utilization_of
+from kcluster.units import GIB
+from tests.planner.planner_cases import LLAMA_8B, LLAMA_70B, QWEN_30B, card, case, cluster
+
+LOAD = Load(concurrency=50, context=16384, prompt=2048, completion=512)
+
+
+def test_the_context_is_the_slas_and_at_most_the_models() -> None:
+    assert context_of(case(LLAMA_8B, "bf16", cluster(1, 1, "h100"), LOAD)) == 16384
+    longer = Load(4, 10_000_000, 2048, 512)
+    assert context_of(case(LLAMA_8B, "bf16", cluster(1, 1, "h100"), longer)) == 131_072
+    assert context_of(case(LLAMA_8B, "bf16", cluster(1, 1, "h100"), LOAD, max_model_len=4096)) == 4096
+
+
+def test_sequences_are_shared_by_replicas_and_ranks_and_rounded_up_to_graphs() -> None:
+    known = case(LLAMA_8B, "bf16", cluster(1, 8, "h100"), LOAD)
+    # 50 over 4 engines are 12.5, so 13 at a time, and graphs are captured for 8 and 16
+    assert sequences_wanted(known, Cut(replicas=4)) == 13
+    assert first_limits(known, Cut(replicas=4), "bf16", card("h100")).max_num_seqs == 16
+    # 50 over 2 replicas × 8 ranks are 3.1, so 4
+    moe = case(QWEN_30B, "bf16", cluster(2, 8, "h100"), LOAD)
+    assert first_limits(moe, Cut(dp=8, ep=True, replicas=2), "bf16", card("h100")).max_num_seqs == 4
+
+
+def test_sequences_stop_at_the_engines_own_default() -> None:
+    """vLLM: 1,024 sequences from 70 GiB on, 256 below; 8,192 and 2,048 batched tokens."""
+    many = Load(1_000_000, 16384, 2048, 512)
+    large = first_limits(case(LLAMA_8B, "bf16", cluster(1, 1, "h100"), many), Cut(), "bf16", card("h100"))
+    small = first_limits(case(LLAMA_8B, "bf16", cluster(1, 1, "l4"), many), Cut(), "bf16", card("l4"))
+    assert (large.max_num_seqs, large.max_num_batched_tokens) == (1024, 8192)
+    assert (small.max_num_seqs, small.max_num_batched_tokens) == (256, 2048)
+
+
+def test_written_limits_stand() -> None:
+    known = case(
+        LLAMA_8B, "bf16", cluster(1, 1, "h100"), LOAD, max_num_seqs=7, max_num_batched_tokens=3, utilization=0.5
+    )
+    limits = first_limits(known, Cut(), "bf16", card("h100"))
+    assert (limits.max_num_seqs, limits.max_num_batched_tokens, limits.utilization) == (7, 3, 0.5)
+
+
+def test_without_chunked_prefill_a_prompt_fits_one_batch() -> None:
+    known = case(LLAMA_8B, "bf16", cluster(1, 1, "l4"), LOAD, chunked_prefill=False)
+    assert first_limits(known, Cut(), "bf16", card("l4")).max_num_batched_tokens == 16384
+
+
+def test_the_default_utilization_leaves_what_others_hold() -> None:
+    """An L4 has 22 GiB or a little more; 3 GiB of it are at least 13 %, so less than the default 0.92 is left, in hundredths."""
+    from attrs import evolve
+
+    machines = evolve(cluster(1, 1, "l4"), reserved=3.0 * GIB)
+    known = case(LLAMA_8B, "fp8", machines, LOAD)
+    share = utilization_of(known, card("l4"))
+    total = card("l4").memory.value
+    assert share * total <= total - 3 * GIB < (share + 0.01) * total
+    assert utilization_of(case(LLAMA_8B, "fp8", cluster(1, 1, "l4"), LOAD), card("l4")) == 0.92
+
+
+def test_no_more_sequences_than_the_kv_holds_of_typical_requests() -> None:
+    """What does not fit waits in the queue instead of being preempted."""
+    known = case(LLAMA_70B, "fp8", cluster(1, 4, "l4"), Load(50, 8192, 4096, 1024), tp=4, pp=1)
+    candidate = Judge(known).candidate(Cut(tp=4), "bf16")
+    fit = Judge(known).fit(Cut(tp=4), "bf16")
+    assert fit.held_typical is not None
+    assert candidate.limits.max_num_seqs == max(1, int(fit.held_typical.value)) < 50
