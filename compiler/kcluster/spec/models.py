@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 from attrs import frozen
@@ -104,6 +103,8 @@ def _describe(
 
 
 def _from_config(config: Value[str], files: Files, base: str, findings: Findings) -> _Described | None:
+    import json
+
     source, span = config.origin.source, config.origin.span
     name = shown(config.value)
     try:

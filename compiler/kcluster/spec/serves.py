@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 from attrs import define, field, frozen
 
+from kcluster.diagnostics import Label
 from kcluster.diagnostics.wording import listed, nearest, shown
 from kcluster.spec.allotment import Claim, allot, cluster_of
 from kcluster.spec.engines import (
@@ -192,11 +193,10 @@ def _own_router(
     if route is None:
         return router, None, off
     if router is not None or off:
-        from kcluster.diagnostics import Label
-
         message = (
             f"`serve`{f' `{fields.name}`' if fields.name else ''} has a `router` of its own and a `route` to another"
         )
+        shelves.routers.missed = True
         labels = (Label(fields.first("router") or fields.head, "its own router"),)
         findings.add("KC104", message, route.source, route.head, labels=labels)
         return router, None, off
