@@ -282,16 +282,14 @@ class _Matcher:
     def _closing_brace(self, token: Token) -> None:
         if self._open and not self._open[-1].is_brace:
             self._close_lost_brackets()
-        if not self._open:
+        top = self._open[-1] if self._open else None
+        within = self._extra and not self._first and (top is None or top.line < self._line)
+        if within and (names := self._names_before_operator()):
+            self._brace_within_line(names)
+            self._push_closer(token)
+        elif top is None:
             self._drop(token, "no block is open here")
-            return
-        top = self._open[-1]
-        if self._extra and not self._first and top.line < self._line:
-            names = self._names_before_operator()
-            if names:
-                self._brace_within_line(names)
-                self._push_closer(token)
-                return
+        elif within:
             self._extra -= 1
             self._drop(token, f"the block `{top.head}` goes on below, by the indentation")
         elif self._extra and top.line == self._line and not self._first and self._closed_later("LBRACE"):

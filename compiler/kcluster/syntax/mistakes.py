@@ -28,6 +28,7 @@ _RANGE_OTHERWISE: Final = re.compile(r"([0-9]+)(?:-|:|\.\.\.|…|\.\.=|–)([0-9
 _THOUSANDS: Final = re.compile(r"[0-9]{1,3}(,[0-9]{3})+(?![0-9_.])")
 _CURLY_QUOTED: Final = re.compile(r"[“”„‟″«»][^“”„‟″«»\"\n]*[“”„‟″«»]")
 _NOTHING_MORE: Final = re.compile(r"[ \t]*(?:[\n#}]|\Z)")
+_BLOCK_FOLLOWS: Final = re.compile(r"[ \t]*(?:[A-Za-z_\"][^\s{}=#]*[ \t]*)?\{")
 _MEANT: Final = {
     ":": "EQUAL",
     "::": "EQUAL",
@@ -56,8 +57,8 @@ class _Mender:
         self._text = text
         self._findings = findings
         self._out: list[Token] = []
-        self._open = 0
-        """How many ( and [ are open; a brace ends them all."""
+        self._open: list[str] = []
+        """The ( and [ that are open; a brace ends them all."""
         self._odd_lines = [(text.rfind("\n", 0, t.start) + 1, t.end) for t in tokens if t.type == "OPEN_STRING"]
         """Lines on which a quote is missing: whatever else is strange there is strange for that."""
         self._reported_line = (-1, -1)
@@ -97,11 +98,11 @@ class _Mender:
             token = token._replace(start=self._out.pop().start)
         self._out.append(token)
         if token.type in ("LPAREN", "LBRACKET"):
-            self._open += 1
-        elif token.type in ("RPAREN", "RBRACKET"):
-            self._open = max(0, self._open - 1)
+            self._open.append(token.type)
+        elif token.type in ("RPAREN", "RBRACKET") and self._open:
+            self._open.pop()
         elif token.type in ("LBRACE", "RBRACE"):
-            self._open = 0
+            self._open.clear()
 
     def _before(self, back: int = 1) -> str:
         """The type of a token before; a new line before the first."""
@@ -114,6 +115,8 @@ class _Mender:
             return True
         if self._open:
             return before in ("LPAREN", "LBRACKET", "COMMA")
+        if self._out and self._out[-1].end == self._coming[self._at - 1].start:
+            return False
         return before in ("WORD", "IMPORT") and self._before(2) in (NEWLINE, "LBRACE", "RBRACE", "COMMA")
 
     def _drop_until(self, end: int) -> None:
@@ -174,9 +177,13 @@ class _Mender:
     def _wants_quotes(self, run: str) -> bool:
         if _NUMBER_WITH_UNIT.fullmatch(run) or not any(character.isalpha() for character in run):
             return run.count(":") == 1 and run.count(".") == 3
-        if self._before() not in OPERATORS and (run[0] == ":" or run[-1] == ":" or (self._open and "/" not in run)):
+        if self._before() not in OPERATORS and (run[0] == ":" or run[-1] == ":" or self._names_argument(run)):
             return False
         return _ONLY_IN_QUOTES.search(run) is not None or any(not c.isascii() and c.isalnum() for c in run)
+
+    def _names_argument(self, run: str) -> bool:
+        """Whether a `:` stands where the `=` of a named argument belongs."""
+        return self._open[-1:] == ["LPAREN"] and "/" not in run
 
     def _range(self, match: re.Match[str], span: Span) -> None:
         first, last = match.groups()
@@ -290,6 +297,12 @@ class _Mender:
         if kind is None:
             self._report("KC001", f"`{token.text}` is no sign of this language", token.span, label="here")
             self._keep(token._replace(type=SPOILT))
+            return
+        if kind == "EQUAL" and _BLOCK_FOLLOWS.match(self._text, token.end):
+            fix = replace("remove it", token.span, "")
+            self._report(
+                "KC001", f"the head of a block takes no `{token.text}`", token.span, label="not here", fixes=(fix,)
+            )
             return
         right = SIGNS[kind]
         what = "a value is given with `=`" if kind == "EQUAL" else f"this bound is written `{right}`"

@@ -40,6 +40,7 @@ class _Reader:
         self._end = Token(END, "", end, end)
         self._coming.append(self._end)
         self._findings = findings
+        self._text = findings.source.text
         self._statement: list[Token] = []
         self._depth = 0
         self._blocks = 0
@@ -93,7 +94,7 @@ class _Reader:
 
     def _repair(self, token: Token, silent: bool) -> bool:
         ahead = [self._coming[i] for i in range(min(6, len(self._coming)))]
-        repair = find_repair(Situation(list(self._statement), token, ahead, self._blocks > 0))
+        repair = find_repair(Situation(list(self._statement), token, ahead, self._blocks > 0, self._text))
         if repair is None:
             return False
         if not silent:

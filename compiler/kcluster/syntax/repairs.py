@@ -23,12 +23,14 @@ _LIKE_IMPORT: Final = frozenset(("include", "use", "source", "require", "load", 
 
 @frozen
 class Situation:
-    """`fed`: the statement so far; `bad`: what the grammar refused; `ahead`: what comes then; `in_block`: inside a block."""
+    """`fed`: the statement so far; `bad`: what the grammar refused; `ahead`: what comes then; `in_block`: inside a block;
+    `text`: the whole text that all of them stand in."""
 
     fed: list[Token]
     bad: Token
     ahead: Sequence[Token]
     in_block: bool
+    text: str
 
     def coming(self, number: int = 0) -> str:
         return self.ahead[number].type if number < len(self.ahead) else END
@@ -36,6 +38,10 @@ class Situation:
     @property
     def last(self) -> str:
         return self.fed[-1].type if self.fed else NEWLINE
+
+    def joined(self, start: int, end: int, by: str = " ") -> tuple[Edit, ...]:
+        """The edit that joins two places of which nothing but blanks and new lines lies between; none over a comment."""
+        return (Edit(Span(start, end), by),) if not self.text[start:end].strip() else ()
 
     @property
     def only_names(self) -> bool:
@@ -83,7 +89,7 @@ def _import_misspelt(s: Situation) -> Repair | None:
 def _import_with_equal(s: Situation) -> Repair | None:
     if s.last != "IMPORT" or len(s.fed) != 1 or s.bad.type != "EQUAL":
         return None
-    edits = (Edit(s.bad.span, ""),)
+    edits = (Edit(Span(s.fed[-1].end, s.bad.end), ""),)
     return Repair("an import takes no `=`", s.bad.span, list(s.fed), "not here", edits, "remove the `=`")
 
 
@@ -93,7 +99,7 @@ def _brace_on_next_line(s: Situation) -> Repair | None:
     brace = s.ahead[0]
     head = written(s.fed)
     message = f"the `{{` of `{head}` stands on the line of its head"
-    edits = (Edit(Span(brace.start, brace.end), ""), *_insert(" {", s.fed[-1].end))
+    edits = s.joined(s.fed[-1].end, brace.start) or (Edit(brace.span, ""), *_insert(" {", s.fed[-1].end))
     return Repair(message, brace.span, [*s.fed, brace], "move it up", edits, "move it up", swallowed=1)
 
 
@@ -137,7 +143,7 @@ def _value_on_next_line(s: Situation) -> Repair | None:
     value = s.ahead[0]
     if s.coming(1) in OPERATORS or (value.type in NAMES and s.coming(1) not in (*_ENDS, "LPAREN")):
         return None
-    edits = (Edit(Span(s.fed[-1].end, value.start), " "),)
+    edits = s.joined(s.fed[-1].end, value.start)
     message = f"the value of `{s.fed[0].text}` stands on the line of its `{s.fed[-1].text}`"
     return Repair(message, value.span, [*s.fed, value], "move it up", edits, "move it up", swallowed=1)
 
@@ -146,7 +152,7 @@ def _operator_on_next_line(s: Situation) -> Repair | None:
     if len(s.fed) != 1 or s.fed[0].type not in NAMES or s.bad.type != NEWLINE or s.coming() not in OPERATORS:
         return None
     operator = s.ahead[0]
-    edits = (Edit(Span(s.fed[-1].end, operator.start), " "),)
+    edits = s.joined(s.fed[-1].end, operator.start)
     message = f"the `{operator.text}` of `{s.fed[0].text}` stands on the line of its name"
     return Repair(message, operator.span, [*s.fed, operator], "move it up", edits, "move it up", swallowed=1)
 
@@ -219,7 +225,7 @@ def _missing_star(s: Situation) -> Repair | None:
         at = Span(count[-1].end, count[-1].end)
     else:
         return None
-    right = f"{count[-1].text} * {thing[0].text}"
+    right = f"{count[-1].text} * {thing[0].text}{'(…)' if s.bad.type == 'LPAREN' else ''}"
     edits = (Edit(at, " *" if at.end < thing[0].start else " * "),)
     tokens = [*count, put_in("STAR", at.start), *thing]
     span = Span(count[-1].start, thing[0].end)
@@ -245,7 +251,8 @@ def _count_last(s: Situation) -> Repair | None:
 def _doubled_sign(s: Situation) -> Repair | None:
     if s.bad.type != s.last or s.bad.type not in (*OPERATORS, "COMMA", "STAR", "TO", "SLASH", "PERCENT"):
         return None
-    edits = (Edit(s.bad.span, ""),)
+    start = s.fed[-1].end if s.joined(s.fed[-1].end, s.bad.start) else s.bad.start
+    edits = (Edit(Span(start, s.bad.end), ""),)
     return Repair(f"`{s.bad.text}` stands twice", s.bad.span, list(s.fed), "once too often", edits, "remove one")
 
 
