@@ -43,7 +43,14 @@ PRIORS: Final[dict[str, tuple[float, float, float, float, str]]] = {
     "bandwidth_fp4": (0.60, 0.25, 0.30, 0.92, "GEMM kernels reach 0.3 to 0.62"),
     "bandwidth_experts": (0.70, 0.25, 0.35, 0.92, "grouped kernels; not in the kernel data"),
     "bandwidth_kv": (0.70, 0.15, 0.45, 0.92, "decode attention reaches 0.55 to 0.90"),
-    "bandwidth_amd": (0.75, 0.15, 0.45, 1.0, "MI300X against NVIDIA parts at the same share"),
+    "bandwidth_amd": (0.85, 0.15, 0.45, 1.1, "MI300X against NVIDIA parts at the same share"),
+    "bandwidth_amd_old": (
+        0.65,
+        0.20,
+        0.35,
+        1.0,
+        "MI300X reached 0.48 of its bandwidth with a vLLM of 2024 (perf.md, section 4)",
+    ),
     "compute_16bit": (0.65, 0.15, 0.35, 0.92, "GEMM kernels reach 0.48 to 0.95"),
     "compute_8bit": (0.50, 0.20, 0.25, 0.85, "GEMM kernels reach 0.28 to 0.87"),
     "compute_fp4": (0.35, 0.25, 0.15, 0.75, "GEMM kernels reach 0.22 to 0.73"),
@@ -63,6 +70,7 @@ PRIORS: Final[dict[str, tuple[float, float, float, float, str]]] = {
 FIXED: Final[dict[str, tuple[float, str]]] = {
     "layer_eager": (150e-6, "10 launches a layer of 15 us more without graphs; extrapolated (perf.md, section 4)"),
     "allreduce_eager": (25e-6, "20 to 45 us instead of 4 to 8 for a small all-reduce (perf.md 3.1)"),
+    "request": (15e-3, "first tokens of single requests lie 5 to 35 ms above the prefill (hikari, cloudrift rows)"),
     "send": (15e-6, "NCCL send and receive between two cards of a node"),
     "send_staged": (30e-6, "14 us more without peer-to-peer (perf.md 3.2)"),
     "exchange": (40e-6, "dispatch and combine kernels in a node; assumed"),
@@ -79,10 +87,10 @@ class Problem:
     points: Sequence[Point]
     tables: dict[str, Any]
 
-    def constants(self, theta: Sequence[float]) -> TimeConstants:
+    def constants(self, theta: Sequence[float], rows: list[dict[str, object]] | None = None) -> TimeConstants:
         values = {name: math.exp(value) for name, value in zip(PRIORS, theta, strict=True)}
         data = {**self.tables, "fitted": {**values, **{name: value for name, (value, _) in FIXED.items()}}}
-        return make_time_constants(data)
+        return make_time_constants(data if rows is None else {**data, "residual": rows})
 
 
 Residuals = list[list[float]]
@@ -180,22 +188,25 @@ def fit(problem: Problem, progress: Callable[[str], None]) -> list[float]:
     return theta
 
 
-def left_out(problem: Problem, theta: list[float], key: Callable[[Point], str]) -> list[Judged]:
-    """Every point predicted by a fit that saw nothing of its group. The slopes are those at the common fit."""
+def folds(problem: Problem, theta: list[float], key: Callable[[Point], str]) -> dict[str, list[float]]:
+    """For each group, the fit that saw nothing of it. The slopes are those at the common fit."""
     base = residuals(problem, theta)
     slopes = jacobian(problem, theta, base)
     weight = weights(problem.points)
-    judged: dict[int, Judged] = {}
+    found = {}
     for group in sorted({key(point) for point in problem.points}):
-        out = [index for index, point in enumerate(problem.points) if key(point) == group]
-        keep = [index for index in range(len(problem.points)) if index not in out]
+        keep = [index for index, point in enumerate(problem.points) if key(point) != group]
         own = theta
         for _ in range(3):
             own = move(own, residuals(problem, own), slopes, keep, weight)
-        constants = problem.constants(own)
-        for index in out:
-            judged[index] = judge(problem.points[index], constants)
-    return [judged[index] for index in range(len(problem.points))]
+        found[group] = own
+    return found
+
+
+def left_out(problem: Problem, fits: dict[str, list[float]], key: Callable[[Point], str]) -> list[Judged]:
+    """Every point predicted by the fit that saw nothing of its group."""
+    constants = {group: problem.constants(theta) for group, theta in fits.items()}
+    return [judge(point, constants[key(point)]) for point in problem.points]
 
 
 def source_of(point: Point) -> str:
@@ -209,9 +220,10 @@ def errors(items: Sequence[Judged], what: str) -> list[float]:
     return [value for value in found if value is not None]
 
 
-TAIL: Final = 0.05
+TAIL: Final = 0.04
 LEAST: Final = 12
-"""Points that a class needs for a range of its own."""
+SOURCES: Final = 5
+"""Points and sources that a class needs for a range of its own."""
 
 
 def ranges(items: Sequence[Judged]) -> list[dict[str, object]]:
@@ -219,14 +231,16 @@ def ranges(items: Sequence[Judged]) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for what in ("time", "throughput"):
         by_class: dict[str, list[float]] = {}
+        sources: dict[str, set[str]] = {}
         for item in items:
             error = item.time_error if what == "time" else item.throughput_error
             if error is not None:
                 for name in (product_class(item), ""):
                     by_class.setdefault(name, []).append(1 / (1 + error))
+                    sources.setdefault(name, set()).add(source_of(item.point))
         for name in sorted(by_class, key=lambda key: (key == "", key)):
             ratios = by_class[name]
-            if len(ratios) < LEAST:
+            if name and (len(ratios) < LEAST or len(sources[name]) < SOURCES):
                 continue
             low, high = quantile(ratios, TAIL), quantile(ratios, 1 - TAIL)
             found.append(
@@ -239,6 +253,27 @@ def ranges(items: Sequence[Judged]) -> list[dict[str, object]]:
             )
     found.append({"name": "all", "low": 0.6, "high": 1.6, "points": 0})
     return found
+
+
+def coverage(problem: Problem, fits: dict[str, list[float]], items: Sequence[Judged]) -> str:
+    """How often ranges hold that have seen nothing of a point's source, and how wide they are."""
+    held: dict[str, list[bool]] = {"time": [], "throughput": []}
+    widths: dict[str, list[float]] = {"time": [], "throughput": []}
+    for source, theta in fits.items():
+        rows = ranges([item for item in items if source_of(item.point) != source])
+        constants = problem.constants(theta, rows)
+        for point in problem.points:
+            if source_of(point) != source:
+                continue
+            item = judge(point, constants)
+            for what, stated in (("time", item.time), ("throughput", item.throughput)):
+                if stated is not None:
+                    held[what].append(item.holds(what))
+                    widths[what].append(stated[2] / stated[0])
+    return "; ".join(
+        f"{what} {sum(held[what]) / len(held[what]):.0%} of {len(held[what])}, median high/low {quantile(widths[what], 0.5):.2f}"
+        for what in held
+    )
 
 
 def product_class(item: Judged) -> str:
@@ -288,12 +323,15 @@ def main(arguments: list[str]) -> int:
     text = TOML.read_text(encoding="utf-8")
     problem = Problem(points, tomllib.loads(text))
     theta = fit(problem, lambda line: print(line, file=sys.stderr))
-    by_thread = left_out(problem, theta, lambda point: point.thread)
-    by_source = left_out(problem, theta, source_of)
+    threads = folds(problem, theta, lambda point: point.thread)
+    sources = folds(problem, theta, source_of)
+    by_thread = left_out(problem, threads, lambda point: point.thread)
+    by_source = left_out(problem, sources, source_of)
     constants = problem.constants(theta)
     print(f"{len(points)} points of {len({point.thread for point in points})} threads; {len(left)} rows ask nothing")
     print(summary("left out, thread by thread", by_thread))
     print(summary("left out, source by source", by_source))
+    print(f"ranges from the other sources hold: {coverage(problem, sources, by_source)}")
     print(summary("fitted on all", [judge(point, constants) for point in points]))
     for name, value in zip(PRIORS, theta, strict=True):
         prior, _, low, high, why = PRIORS[name]
@@ -304,8 +342,8 @@ def main(arguments: list[str]) -> int:
         print("  " + summary(f"{name:20}", [item for item in by_source if name in classes(item)]))
     if options.write:
         found = ranges(by_source)
-        sources = f": {len(points)} points of {len({point.thread for point in points})} threads"
-        TOML.write_text(write(theta, found, sources, text), encoding="utf-8")
+        counted = f": {len(points)} points of {len({point.thread for point in points})} threads"
+        TOML.write_text(write(theta, found, counted, text), encoding="utf-8")
         for row in found:
             print(f"  {row['name']}: {row['low']} to {row['high']} ({row['points']} points)")
     return 0

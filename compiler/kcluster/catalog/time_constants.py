@@ -22,6 +22,7 @@ _SECONDS: Final = frozenset(
         "step_v1",
         "step_async",
         "sequence",
+        "request",
         "allreduce_eager",
         "send",
         "send_staged",

@@ -48,26 +48,31 @@ def native(fmt: WeightFormat, card: Card) -> bool:
     return True
 
 
-_rates: dict[tuple[int, int, int], tuple[WeightFormat, Card, TimeConstants, Rates]] = {}
+_rates: dict[tuple[int, int, int, bool], tuple[WeightFormat, Card, TimeConstants, Rates]] = {}
 _MOST_RATES: Final = 512
 
 
-def rates(fmt: WeightFormat, card: Card, constants: TimeConstants) -> Rates:
-    """The rates of a format on a card; an Intel or AMD card reaches the share of its bandwidth that AMD cards were measured at."""
-    key = (id(fmt), id(card), id(constants))
+def rates(fmt: WeightFormat, card: Card, constants: TimeConstants, *, old: bool = False) -> Rates:
+    """The rates of a format on a card; an Intel or AMD card reaches the share of its bandwidth that AMD cards were measured at.
+
+    `old`: an engine of 2024, whose kernels for other cards than NVIDIA's were far behind.
+    """
+    key = (id(fmt), id(card), id(constants), old)
     known = _rates.get(key)
     if known is not None:
         return known[3]
     if len(_rates) >= _MOST_RATES:
         _rates.clear()
-    found = _find_rates(fmt, card, constants)
+    found = _find_rates(fmt, card, constants, old)
     # the values are kept with the result, so that no other object can take their identity
     _rates[key] = (fmt, card, constants, found)
     return found
 
 
-def _find_rates(fmt: WeightFormat, card: Card, constants: TimeConstants) -> Rates:
-    vendor = constants.bandwidth_amd if card.vendor != "nvidia" else given("vendor", 1.0, "ratio", "NVIDIA")
+def _find_rates(fmt: WeightFormat, card: Card, constants: TimeConstants, old: bool) -> Rates:
+    vendor = given("vendor", 1.0, "ratio", "NVIDIA")
+    if card.vendor != "nvidia":
+        vendor = constants.bandwidth_amd_old if old else constants.bandwidth_amd
     own = native(fmt, card)
     if not fmt.quantized:
         packed, compute = constants.bandwidth_16bit, constants.compute_16bit

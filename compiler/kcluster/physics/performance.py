@@ -19,14 +19,15 @@ from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Card, Cluster, EnginePlacement
 from kcluster.physics.memory import held_requests
 from kcluster.physics.results import Memory, Performance, StepTime
-from kcluster.physics.steps import Engine, build_engine, prompt_time, step_time
+from kcluster.physics.steps import Engine, build_engine, prompt_cost, prompt_time, step_time
 from kcluster.physics.time_constants import Residual, TimeConstants
 from kcluster.units import Figure, derive, given
 
 # The fixed point is found by halving: the batch that decodes is between one request and all that are admitted.
 _ROUNDS: Final = 12
-# Of the requests that may run at once, this share may arrive together and queue for prefill in the worst case of a range.
-_BURST: Final = 0.25
+# Where all requests arrive together, as benchmarks let them, the median one waits for about this share of all their prompts (rows with
+# a median first token: 0.3 to 1.0). The high end of a first token's range is that case.
+_BURST: Final = 0.7
 
 
 @frozen(eq=False)
@@ -149,7 +150,7 @@ def _figures(
         prefill=residence,
     )
     throughput = _throughput_range(throughput, itl, capacity, concurrency, _residual(model, constants, "throughput"))
-    ttft = _ttft(active, serving, residence, alone, throughput, load)
+    ttft = _ttft(active, serving, residence, alone, throughput, load, prompt_cost(model))
     answer = derive(
         "performance.answer",
         "s",
@@ -190,15 +191,17 @@ def _throughput_range(
     low, high = residual.low, residual.high
     if 0 < capacity.value < concurrency:
         least, most = capacity.range()
-        low = 1 - math.hypot(1 - low, 1 - max(0.1, least / capacity.value))
+        low = 1 - math.hypot(1 - low, 1 - max(0.3, least / capacity.value))
         high = 1 + math.hypot(high - 1, min(most, concurrency) / capacity.value - 1)
     fast, slow = itl.range()
     low = min(low, 0.5 * (low + itl.value / slow))
     high = max(high, 0.5 * (high + itl.value / fast))
-    return throughput.between(throughput.value * max(0.1, low), throughput.value * high)
+    return throughput.between(throughput.value * max(0.25, low), throughput.value * high)
 
 
-def _ttft(active: int, serving: _Serving, residence: Figure, alone: Figure, throughput: Figure, load: Load) -> Figure:
+def _ttft(
+    active: int, serving: _Serving, residence: Figure, alone: Figure, throughput: Figure, load: Load, each: float
+) -> Figure:
     """First token: the wait for a slot (Little's law over what waits), then the wait for prefill and the prefill."""
     figure = derive(
         "performance.ttft",
@@ -214,7 +217,7 @@ def _ttft(active: int, serving: _Serving, residence: Figure, alone: Figure, thro
     queue = figure.value - residence.value
     low, high = alone.range()
     slow = throughput.value / throughput.range()[0]
-    burst = _BURST * (serving.admitted - 1) * high
+    burst = _BURST * (serving.admitted - 1) * each * high / alone.value
     return figure.between(
         min(low, figure.value) + queue / slow, residence.value * high / alone.value + burst + queue * slow
     )

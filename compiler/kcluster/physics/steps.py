@@ -129,7 +129,7 @@ def build_engine(
             stages[keys[key]] = evolve(known, count=known.count + 1)
             continue
         keys[key] = len(stages)
-        speed = rates(fmt, card, constants)
+        speed = rates(fmt, card, constants, old=engine.name == "vllm" and not engine.at_least(*_V1_SINCE))
         stages.append(
             Stage(
                 work=work,
@@ -354,15 +354,23 @@ def prompt_time(engine: Engine) -> Figure:
     figure = derive(
         "performance.prefill",
         "s",
-        "through + (chunks - 1) * slowest + boundaries + chunks * exchange",
+        "through + (chunks - 1) * slowest + boundaries + chunks * exchange + request",
         source="arithmetic against weight reads, all-reduces and fixed costs of each chunk",
         through=given("one chunk through all stages", through, "s"),
         chunks=chunks,
         slowest=given("one chunk in the slowest stage", slowest, "s"),
         boundaries=boundary,
         exchange=exchange,
+        request=engine.constants.request,
     )
     return figure.spread(0.6, 1.8)
+
+
+def prompt_cost(engine: Engine) -> float:
+    """Seconds that one more prompt adds where many are read at once: its share of full chunks in the slowest stage."""
+    chunk = float(max(engine.limits.max_num_batched_tokens, 1)) if engine.limits.chunked_prefill else engine.prompt
+    idle = _Batch(0.0, 0.0, 0.0, 0.0)
+    return engine.prompt / chunk * max(_prompt_step(engine, stage, chunk, idle, 0.0) for stage in engine.stages)
 
 
 def step_time(engine: Engine, batch: float, residual: Residual) -> StepTime:
@@ -480,4 +488,4 @@ def _communication_figures(engine: Engine, micro: _Batch, parts: dict[str, float
     }
 
 
-__all__ = ["Card", "Engine", "Stage", "build_engine", "prompt_time", "step_time"]
+__all__ = ["Card", "Engine", "Stage", "build_engine", "prompt_cost", "prompt_time", "step_time"]

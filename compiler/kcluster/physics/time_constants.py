@@ -90,7 +90,7 @@ class TimeConstants:
             read for one token (16 bits; fp8 and int8; 4-bit weight-only kernels; native fp4).
         bandwidth_experts: of memory bandwidth for expert weights.
         bandwidth_kv: of memory bandwidth for the KV cache.
-        bandwidth_amd: factor on all of them on AMD cards.
+        bandwidth_amd, bandwidth_amd_old: factor on all of them on AMD cards, with engines of today and of 2024.
         compute_16bit, compute_8bit, compute_fp4, compute_weight_only: of the tensor rate with many tokens.
         compute_experts: factor on them for experts, whose matrices see few tokens each.
         layer, layer_moe: seconds of fixed cost a layer and step (small kernels), with CUDA graphs.
@@ -99,6 +99,7 @@ class TimeConstants:
         step_v0, step_v1, step_async: seconds of fixed cost a step by engine generation.
         step_ranks: seconds more a step where several GPUs run it together.
         sequence: seconds a step and running request on the host (scheduling, sampling, output).
+        request: seconds of a request before and beside its prefill (HTTP, tokenizer, first scheduling).
         allreduce_factor: how much longer than in a micro-benchmark an all-reduce takes inside a model (skew, launch).
         allreduce_eager: seconds more for one all-reduce without CUDA graphs.
         send, send_staged: seconds of latency of a message between two cards of a node, with and without peer-to-peer.
@@ -114,6 +115,7 @@ class TimeConstants:
     bandwidth_experts: Figure
     bandwidth_kv: Figure
     bandwidth_amd: Figure
+    bandwidth_amd_old: Figure
     compute_16bit: Figure
     compute_8bit: Figure
     compute_fp4: Figure
@@ -128,6 +130,7 @@ class TimeConstants:
     step_async: Figure
     step_ranks: Figure
     sequence: Figure
+    request: Figure
     allreduce_factor: Figure
     allreduce_eager: Figure
     send: Figure
