@@ -30,7 +30,7 @@ e2e:
 	KCLUSTER_RAY_BIN=$(CURDIR)/.venv-e2e/bin/ray $(BIN)/python -m pytest -m e2e tests/e2e
 
 update:
-	$(BIN)/python -m pytest -m "not e2e" -n 2 --snapshot-update
+	KCLUSTER_UPDATE_README=1 $(BIN)/python -m pytest -m "not e2e" -n 2 --snapshot-update
 
 gen:
 	$(BIN)/python -m kcluster.rules.pages docs/rules
