@@ -8,7 +8,7 @@ from kcluster.diagnostics import Diagnostic
 from kcluster.physics.architecture import LatentAttention
 from kcluster.planner.types import Plan, ServePlan, Violation
 from kcluster.rules import ways
-from kcluster.rules.broken import broken, cut_marks, reported, severity_of
+from kcluster.rules.broken import cut_marks, reported
 from kcluster.rules.finding import Mark, blame, finding, gpus_of, place_of, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, counted, listed
@@ -341,7 +341,7 @@ def expert_parallel(plan: Plan) -> Iterator[Diagnostic]:
     """
     What it checks
     Expert parallel is asked of a model with experts; with the expert balancer, experts and redundant ones divide by the ranks (errors). Without it,
-    uneven experts are pointed out (note). An expert group over a link that is slow for all-to-all is a warning.
+    uneven experts are pointed out (note). Whether the link carries the experts' traffic is KC404's question.
 
     Why
     With expert parallel each rank holds whole experts and tokens travel to them. A dense model has none, and a link that makes a token wait longer
@@ -388,24 +388,21 @@ def expert_parallel(plan: Plan) -> Iterator[Diagnostic]:
     vLLM 0.33, `config/model.py` ("number of experts must be greater than 0"), `fused_moe/expert_map_manager.py` (the first ranks get one more) and
     `fused_moe/layer.py` (with the balancer the sum must divide).
     """
-    for serve, violation in broken(plan, "KC305"):
-        moe = serve.serve.model.architecture.value.moe
-        soft = (
-            "note"
-            if violation.subject == "ep" and violation.because.startswith(f"{moe.experts if moe else 0} experts")
-            else "warning"
-        )
-        yield finding(
-            "KC305",
-            violation.because,
-            blame(serve.serve, violation.subject, "ep", "eplb"),
-            severity=severity_of(violation, "note" if soft == "note" else "warning"),
-            marks=(
-                _model_mark(serve, f"{count(moe.experts)} experts" if moe is not None else "no experts"),
-                *cut_marks(serve),
-            ),
-            help=("leave `ep` out",) if violation.fatal and moe is None else (),
-        )
+    yield from reported(
+        plan,
+        "KC305",
+        "note",
+        at=lambda serve, violation: blame(serve.serve, violation.subject, "ep", "eplb"),
+        marks=lambda serve, _: (_model_mark(serve, _experts_text(serve)), *cut_marks(serve)),
+        help=lambda serve, violation: (
+            ("leave `ep` out",) if violation.fatal and serve.serve.model.architecture.value.moe is None else ()
+        ),
+    )
+
+
+def _experts_text(serve: ServePlan) -> str:
+    moe = serve.serve.model.architecture.value.moe
+    return f"{count(moe.experts)} experts" if moe is not None else "no experts"
 
 
 @rule("KC306", stage="plan")

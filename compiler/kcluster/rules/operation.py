@@ -10,7 +10,7 @@ from kcluster.diagnostics import Diagnostic
 from kcluster.planner.types import Plan
 from kcluster.rules.finding import Mark, Place, finding, gpus_of, head_of, place_of, written
 from kcluster.rules.registry import rule
-from kcluster.rules.words import counted, listed, quoted
+from kcluster.rules.words import count, counted, listed, quoted
 from kcluster.spec.types import ArgumentValue, HardwareSpec, ServeSpec, Spec, Value
 
 if TYPE_CHECKING:
@@ -341,11 +341,14 @@ def secret_in_spec(spec: Spec) -> Iterator[Diagnostic]:
                 )
 
 
+LAST_PORT: Final = 65535
+
+
 @rule("KC704", stage="plan")
 def port_clash(plan: Plan) -> Iterator[Diagnostic]:
     """
     What it checks
-    No two listeners of one machine have one port, no machine stands twice in `hosts` (errors), and ports below 1024 are pointed out (note).
+    No two listeners of one machine have one port, no two nodes one address (errors), and ports below 1024 are pointed out (note).
 
     Why
     The second listener of a port does not start. Replica n of a serve takes `port + n`, which reaches into another serve's ports sooner than one
@@ -402,6 +405,14 @@ def port_clash(plan: Plan) -> Iterator[Diagnostic]:
     taken: dict[tuple[str, int], tuple[str, Place]] = {}
     told: set[tuple[str, str]] = set()
     for host, port, who, at in _listeners(plan):
+        if port > LAST_PORT:
+            yield finding(
+                "KC704",
+                f"{who} would listen on port {count(port)}, and the last is {count(LAST_PORT)}",
+                at,
+                help=("a lower `port`: replica n of a node takes `port + n`",),
+            )
+            continue
         earlier = taken.setdefault((host, port), (who, at))
         if earlier != (who, at) and (earlier[0], who) not in told:
             told.add((earlier[0], who))
@@ -455,14 +466,21 @@ def _written_ports(plan: Plan) -> Iterator[Value[int]]:
 
 
 def _double_hosts(plan: Plan) -> Iterator[Diagnostic]:
+    """Nodes of one address, each given by itself; one that stands twice in a list of hosts is KC104's."""
     for hardware in plan.spec.hardware:
-        names = [node.host.value for node in hardware.nodes]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            at = place_of(hardware.hosts_given) if hardware.hosts_given is not None else head_of(hardware)
-            yield finding(
-                "KC704", f"{quoted(doubled, 'and')} stand{'s' if len(doubled) == 1 else ''} for more than one node", at
-            )
+        seen: dict[str, Place] = {}
+        for node in hardware.nodes:
+            host = node.host
+            if not host.written:
+                continue
+            first = seen.setdefault(host.value, place_of(host))
+            if first != place_of(host):
+                yield finding(
+                    "KC704",
+                    f"`{host.value}` stands for more than one node",
+                    place_of(host),
+                    marks=(Mark(first, "for this one already"),),
+                )
 
 
 @rule("KC705", stage="plan")
@@ -516,8 +534,22 @@ def hosts_missing(plan: Plan) -> Iterator[Diagnostic]:
     Source
     vLLM needs `--master-addr` and a `VLLM_HOST_IP` of each node, Ray the head's address (vLLM issues 8908, 13052 and 13909 show what happens without).
     """
+    miscounted = set()
+    for hardware in plan.spec.hardware:
+        hosts = hardware.hosts_given
+        if hosts is not None and len(hosts.value) != len(hardware.nodes):
+            miscounted.add(hardware.name)
+            yield finding(
+                "KC705",
+                f"`hosts` has {counted(len(hosts.value), 'address', 'addresses')} for {counted(len(hardware.nodes), 'node')}",
+                place_of(hosts),
+                marks=(Mark(head_of(hardware), f"{counted(len(hardware.nodes), 'node')}"),),
+                help=("one address for each node, in their order",),
+            )
     for serve in plan.serves:
         hardware = serve.serve.hardware
+        if hardware.name in miscounted:
+            continue
         used = sorted({node for engine in serve.chosen.placement for node in engine.nodes})
         placeless = [serve.hosts[node] for node in used if not _addressed(hardware, serve.hosts[node])]
         if len(used) > 1 and placeless:

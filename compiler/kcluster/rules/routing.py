@@ -135,7 +135,7 @@ def plain_round_robin(plan: Plan) -> Iterator[Diagnostic]:
       engine vllm { api_key = env("VLLM_API_KEY") }
       router nginx {
         listen = 8080
-        policy = least_connections
+        policy = least_conn
       }
     }
     ```
@@ -161,9 +161,7 @@ def plain_round_robin(plan: Plan) -> Iterator[Diagnostic]:
                 f"{share(prefix)} of a prompt repeats, and `{policy.value}` sends it to any of {counted(replicas, 'replica')}",
                 place_of(policy),
                 marks=(_written_mark(serve.serve, "prefix_share", "what a prefix cache would save"),),
-                help=(
-                    "`policy = consistent_hash` keeps a session on its replica; `router vllm-router` has `cache_aware`",
-                ),
+                help=("`policy = session` keeps a session on its replica; `router vllm-router` has `cache_aware`",),
             )
         elif replicas >= MANY_REPLICAS:
             yield finding(
@@ -171,7 +169,7 @@ def plain_round_robin(plan: Plan) -> Iterator[Diagnostic]:
                 f"`{policy.value}` over {counted(replicas, 'replica')} counts a request of {count(serve.load.context)} tokens "
                 "like one of ten",
                 place_of(policy),
-                help=("`policy = least_connections`",),
+                help=("`policy = least_conn`",),
             )
 
 
@@ -378,12 +376,22 @@ def router_settings(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def _hash(router: RouterSpec) -> Iterator[Diagnostic]:
-    """The vLLM router hashes a header that it does not set itself."""
-    if router.kind.value == "vllm-router" and router.policy is not None and router.policy.value == "consistent_hash":
+    """Hashing by what is new with every request, or by a header that the router does not set itself."""
+    policy = router.policy
+    if policy is None:
+        return
+    if policy.value == "request_id":
+        yield finding(
+            "KC604",
+            "a request id is new with every request, so that hashing it spreads each session over all replicas",
+            place_of(policy),
+            help=("`policy = session`, by a header that the client keeps",),
+        )
+    elif policy.value == "session" and router.kind.value == "vllm-router":
         yield finding(
             "KC604",
             "the vLLM router hashes `X-Session-ID`: requests without one all go to one replica",
-            place_of(router.policy),
+            place_of(policy),
             notes=("a fresh `X-Request-ID` in front of it turns affinity into chance",),
             help=("`policy = cache_aware`, or `router nginx`, which falls back to the client's address",),
         )
