@@ -277,9 +277,9 @@ def coverage(problem: Problem, fits: dict[str, list[float]], items: Sequence[Jud
 
 
 def product_class(item: Judged) -> str:
-    """The class by which the product keeps residuals (`physics.steps.point_class`)."""
+    """The class by which the product keeps residuals (`physics.engine.point_class`)."""
     from kcluster.physics.communication import links_of
-    from kcluster.physics.steps import point_class
+    from kcluster.physics.engine import point_class
 
     return point_class(item.point.cut, links_of(item.point.placement, item.point.cluster), item.point.arch)
 

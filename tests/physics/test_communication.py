@@ -229,3 +229,27 @@ def test_a_wire_that_nobody_named_is_assumed_and_said() -> None:
     box = cluster("rtx-pro-6000", 4, 2)
     group = group_of(places(8, 2), box)
     assert group.network is not None and "assumed" in group.network.bandwidth.source
+
+
+def test_what_is_between_nodes_of_each_axis() -> None:
+    from kcluster.catalog.constants import memory_constants
+    from kcluster.physics.memory import memory
+    from kcluster.physics.performance import performance
+    from kcluster.physics.traffic import cut_traffic
+
+    cut, load = Cut(tp=4, pp=2, replicas=2), Load(64, 5000, 4096, 512)
+    box = cluster("rtx-pro-6000", 4, 2, network=make_network("roce", 12.5 * GB, 1))
+    limits = shapes.limits()
+    budget = memory(
+        LLAMA_70B, shapes.BF16, cut, limits, (card("rtx-pro-6000"),) * 2, shapes.VLLM_33, memory_constants()
+    )
+    place = engine(4, 2, gpus=4)
+    predicted = performance(LLAMA_70B, shapes.BF16, cut, limits, place, box, load, budget, shapes.VLLM_33, CONSTANTS)
+    tp, pp, replicas = cut_traffic(LLAMA_70B, cut, place, box, load, limits, predicted)
+    assert (tp.axis, pp.axis, replicas.axis) == ("tp", "pp", "replicas")
+    # a ring of four: 2 × 3 times the tensor goes over the wires; 160 tensors of 4,096 × 8192 × 2 bytes in the prompt's prefill
+    assert tp.prefill.value == pytest.approx(6 * 160 * 4096 * 8192 * 2 / predicted.prefill.value)
+    assert pp.decode.value == pytest.approx(predicted.batch.value * 8192 * 2 / predicted.step.total.value)
+    assert (tp.between_nodes, pp.between_nodes) == (0.0, 1.0)
+    assert replicas.decode.value == replicas.prefill.value == 0
+    assert tp.prefill.value > tp.decode.value > pp.decode.value

@@ -13,13 +13,13 @@ from typing import Final
 from attrs import frozen
 
 from kcluster.physics.architecture import Architecture
-from kcluster.physics.communication import Links, links_of
 from kcluster.physics.cut import Cut, EngineVersion, Limits, Load
+from kcluster.physics.engine import Engine, build_engine
 from kcluster.physics.formats import WeightFormat
-from kcluster.physics.hardware import Card, Cluster, EnginePlacement
+from kcluster.physics.hardware import Cluster, EnginePlacement
 from kcluster.physics.memory import held_requests
 from kcluster.physics.results import Memory, Performance, StepTime
-from kcluster.physics.steps import Engine, build_engine, prompt_cost, prompt_time, step_time
+from kcluster.physics.steps import prompt_cost, prompt_time, step_seconds, step_time
 from kcluster.physics.time_constants import Residual, TimeConstants
 from kcluster.units import Figure, derive, given
 
@@ -87,7 +87,7 @@ def _serve(model: Engine, concurrency: float, most: float, alone: float) -> _Ser
     batch = high
     busy = 0.0
     for _ in range(_ROUNDS):
-        step, share = model.seconds(batch)
+        step, share = step_seconds(model, batch)
         busy = min(0.95, share / step)
         decode = completion * step
         prefill = _prefill_residence(alone, busy)
@@ -227,6 +227,3 @@ def _bound_by(step: StepTime, capacity: float, slots: int, concurrency: float) -
     if min(capacity, slots) < concurrency:
         return "KV capacity" if capacity <= slots else "max_num_seqs"
     return max(step.parts, key=lambda part: part[1].value)[0]
-
-
-__all__ = ["Card", "Links", "links_of", "performance"]
