@@ -62,7 +62,7 @@ def clean(source: Source, findings: Findings) -> str | None:
         return text
     spans = list(_invisible(text))
     for number, span in enumerate(spans[:MAX_SIMILAR], start=1):
-        _report_invisible(findings, span, further=len(spans) - number if number == MAX_SIMILAR else 0)
+        _report_invisible(findings, span, number=len(spans) if number == MAX_SIMILAR < len(spans) else 0)
     if _REPLACEMENT in text:
         _check_replacements(findings, ())
     return _blanked(text, spans)
@@ -105,15 +105,15 @@ def character_name(character: str) -> str:
     return f"U+{ord(character):04X} ({name})"
 
 
-def _report_invisible(findings: Findings, span: Span, further: int) -> None:
+def _report_invisible(findings: Findings, span: Span, number: int) -> None:
     run = findings.source.slice(span)
     what = character_name(run[0]) + (f" and {len(run) - 1} more" if len(run) > 1 else "")
     control = unicodedata.category(run[0]) == "Cc"
     notes: tuple[str, ...] = (
         "such characters can make a text read otherwise than it is, so they stand nowhere, not even in comments",
     )
-    if further > 0:
-        notes += (f"the file holds {further:,} more such places",)
+    if number:
+        notes += (f"such places in the file: {number:,}",)
     fix = replace("remove it" if len(run) == 1 else "remove them", span, "", "unsafe" if control else "safe")
     message = f"{'control' if control else 'invisible'} character {what}"
     findings.add("KC004", message, span, label="here", notes=notes, fixes=(fix,))
@@ -122,15 +122,10 @@ def _report_invisible(findings: Findings, span: Span, further: int) -> None:
 def _check_replacements(findings: Findings, notes: tuple[str, ...]) -> None:
     """Report U+FFFD, which stands where bytes were not UTF-8, in the same words whoever finds it first."""
     runs = [Span(*match.span()) for match in re.finditer(f"{_REPLACEMENT}+", findings.source.text)]
-    for span in runs[:MAX_SIMILAR]:
-        findings.add(
-            "KC004",
-            "this is not UTF-8: U+FFFD stands in place of bytes that could not be read",
-            span,
-            label="here",
-            notes=notes,
-            help=("save the file as UTF-8",),
-        )
+    if len(runs) > 1:
+        notes += (f"such places in the file: {len(runs):,}",)
+    message = "this is not UTF-8: U+FFFD stands in place of bytes that could not be read"
+    findings.add("KC004", message, runs[0], label="here", notes=notes, help=("save the file as UTF-8",))
 
 
 def _blanked(text: str, spans: list[Span]) -> str:

@@ -240,7 +240,8 @@ class _Mender:
         """A quote without its second: where the first one is missing, what stands before it is the string."""
         content = token.text[1:].split(" #")[0].rstrip(_TAIL)
         before = self._out[-1] if self._out else None
-        if not content and before is not None and before.end == token.start and before.type != NEWLINE:
+        glued = before is not None and before.end == token.start and before.type != NEWLINE
+        if before is not None and glued and (not content or before.type == "STRING"):
             self._unopened(token)
             return
         end = token.start + 1 + len(content)

@@ -141,7 +141,7 @@ def _value_on_next_line(s: Situation) -> Repair | None:
     if s.last not in OPERATORS or s.bad.type != NEWLINE or s.coming() not in _VALUE_STARTS:
         return None
     value = s.ahead[0]
-    if s.coming(1) in OPERATORS or (value.type in NAMES and s.coming(1) not in (*_ENDS, "LPAREN")):
+    if s.coming(1) in OPERATORS or (value.type == "WORD" and s.coming(1) not in (*_ENDS, "LPAREN")):
         return None
     edits = s.joined(s.fed[-1].end, value.start)
     message = f"the value of `{s.fed[0].text}` stands on the line of its `{s.fed[-1].text}`"

@@ -47,7 +47,7 @@ def unescape(quoted: str) -> Unescaped:
         if isinstance(character, str):
             return character
         bad.append(BadEscape(match.start() + 1, text, character[0]))
-        return text
+        return "'" if text == "\\'" else text
 
     return Unescaped(_ESCAPE.sub(resolve, quoted[1:-1]), tuple(bad))
 
