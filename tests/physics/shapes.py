@@ -170,6 +170,7 @@ def constants(**others: Figure) -> MemoryConstants:
     """Round constants without ranges, for arithmetic by hand."""
     values = {
         "sampler_sorted": constant(40),
+        "sampler_flashinfer": constant(10),
         "sampler_fused": constant(16),
         "activation_hidden": constant(4),
         "activation_mlp": constant(3),

@@ -10,6 +10,7 @@ from kcluster.physics.architecture import Architecture, Layer, Mamba
 from kcluster.physics.cut import Cut, EngineVersion
 from kcluster.physics.kv import (
     concurrency,
+    default_prefix_caching,
     in_flight_tokens,
     kv_bytes_per_token,
     kv_fixed_bytes,
@@ -178,9 +179,11 @@ def test_hybrid_blocks_grow_until_a_page_holds_a_state(kv_format: str, block: in
 
 
 def test_hybrids_without_prefix_caching_hold_one_state() -> None:
-    for engine, caching, held in ((VLLM_19, True, 1), (VLLM_33, True, 2), (VLLM_33, False, 1)):
+    for engine, caching, held in ((VLLM_19, False, 1), (VLLM_19, True, 2), (VLLM_33, True, 2), (VLLM_33, False, 1)):
         layout = kv_layout(qwen35_27b(), Cut(), limits(prefix_caching=caching), engine)
         assert {group.span for group in layout.groups if group.kind == "state"} == {held}
+    assert [default_prefix_caching(qwen35_27b(), engine) for engine in (VLLM_19, VLLM_33)] == [False, True]
+    assert default_prefix_caching(TINY, VLLM_19)
 
 
 def test_a_checkpoint_of_the_state_takes_a_block_where_the_kernel_keeps_one() -> None:

@@ -89,7 +89,8 @@ def test_graphs_lie_outside_the_budget_of_old_engines() -> None:
         (H100, 2, VLLM_16, 0.75),
         (H100, 8, VLLM_16, 0.25 + 0.5 + 2 * 0.25),
         (H100, 8, VLLM_33, 2.25),
-        (L40S, 4, VLLM_33, 0.25 + 2 * 0.125),  # no custom all-reduce over PCIe
+        (L40S, 4, VLLM_16, 0.25 + 2 * 0.125),  # no custom all-reduce over PCIe
+        (L40S, 4, VLLM_33, 2.25),
         (card("mi300x", 191.98, None, link="xgmi", vendor="amd"), 8, VLLM_33, 1 + 3 * 0.5),
     ],
 )

@@ -190,13 +190,17 @@ def in_flight_tokens(limits: Limits, cut: Cut, engine: EngineVersion) -> int:
 
 
 def state_blocks(arch: Architecture, limits: Limits, engine: EngineVersion, card: Card | None) -> int:
-    """Blocks of recurrent state that one sequence holds in every recurrent group: one, a second with prefix caching (on by
-    default for hybrids since 0.26), a third where the kernel keeps a checkpoint (0.33), and one a speculative token."""
+    """Blocks of recurrent state that one sequence holds in every recurrent group: one, a second with prefix caching, a third
+    where the kernel keeps a checkpoint (0.33), and one a speculative token."""
     blocks = 1 + limits.speculative_tokens
-    if limits.prefix_caching and engine.at_least(*HYBRID_PREFIX_CACHING_SINCE):
-        blocks += 1
-        blocks += state_checkpoint(arch, engine, card)
+    if limits.prefix_caching:
+        blocks += 1 + state_checkpoint(arch, engine, card)
     return blocks
+
+
+def default_prefix_caching(arch: Architecture, engine: EngineVersion) -> bool:
+    """Whether the engine caches prefixes when it is not told: always for plain attention, for hybrids only since 0.26."""
+    return not arch.recurrent or engine.at_least(*HYBRID_PREFIX_CACHING_SINCE)
 
 
 def state_checkpoint(arch: Architecture, engine: EngineVersion, card: Card | None) -> bool:

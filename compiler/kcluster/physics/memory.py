@@ -47,6 +47,7 @@ __all__ = [
     "longest_length",
     "memory",
     "most_sequences",
+    "unified",
 ]
 
 LARGEST_TIER_SINCE = (0, 28)
@@ -223,7 +224,7 @@ def _stage(
         non_torch=libraries,
         cuda_graph=graph,
     )
-    share = constants.pool_unified if _unified(card) else constants.pool
+    share = constants.pool_unified if unified(card) else constants.pool
     doubt = Figure(
         "", 0.0, "bytes", low=share.range()[0] * card.memory.value, high=share.range()[1] * card.memory.value
     )
@@ -240,7 +241,7 @@ def _stage(
 _NO_GRAPHS = derive("memory.cuda_graph", "bytes", "0", source="before vLLM 0.20 graphs lie outside the budget")
 
 
-def _unified(card: Card) -> bool:
+def unified(card: Card) -> bool:
     """Whether the host shares the card's memory, which makes two equal starts differ by gigabytes."""
     return card.form in ("soc", "superchip") and card.memory.value < 200 * GIB and card.bandwidth.value < 1e12
 

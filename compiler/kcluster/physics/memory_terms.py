@@ -18,7 +18,7 @@ GRAPHS_IN_BUDGET_SINCE = (0, 20)
 
 FUSED_SAMPLER_SINCE = (0, 17)
 MIXED_SAMPLER_UNTIL = (0, 11, 2)
-"""Up to 0.11.1 builds with and without the fused sampler were both common."""
+"""Before 0.11.2 the engine sampled with FlashInfer where that was installed (container images), and sorted where not (wheels)."""
 
 LARGE_COMMUNICATORS_SINCE = (0, 17)
 
@@ -34,16 +34,16 @@ class MemoryConstants:
     """What the formulas cannot know. Every figure has a range (9 times in 10) and says where it is from.
 
     Attributes:
-        sampler_sorted, sampler_fused: bytes for each of max_num_seqs × vocabulary while the sampler is warmed up, by the
-            sampler that sorts and by the fused one.
+        sampler_sorted, sampler_flashinfer, sampler_fused: bytes for each of max_num_seqs × vocabulary while the sampler is warmed
+            up: by the one that sorts (until 0.16), by FlashInfer's in builds before 0.11.2 that had it, by those since 0.17.
         activation_hidden, activation_mlp, activation_experts, activation_recurrent: 16-bit elements that live at once for a
             batched token, as multiples of the hidden width, of the MLP's sharded width, of the buffers of the experts that
             a token visits, and of the sharded channels of a recurrent layer.
         encoder: bytes that profiling a vision encoder takes for a visual token of the largest item.
         base_cuda, base_rocm: bytes that a card holds beside weights and activations at tp 1.
         communicator_pcie, communicator_pair, communicator_group, communicator_large, communicator_rocm: bytes of the buffers of
-            collectives: over PCIe for each doubling of tp; over NVLink for tp 2, and for each further doubling, before 0.17;
-            over NVLink at tp 4 and more since; on ROCm for each doubling.
+            collectives: over PCIe for each doubling of tp; over NVLink for tp 2, and for each further doubling; since 0.17 at
+            tp 4 and more over either; on ROCm for each doubling.
         graph_layer: bytes that CUDA graphs really take for a layer; graph_estimate: bytes of the engine's estimate of that.
         weights: what a measured weight figure is of the computed one.
         pool: what a measured KV pool is of the computed one beside the terms (0 = exact), as a share of the card.
@@ -51,6 +51,7 @@ class MemoryConstants:
     """
 
     sampler_sorted: Figure
+    sampler_flashinfer: Figure
     sampler_fused: Figure
     activation_hidden: Figure
     activation_mlp: Figure
@@ -190,7 +191,8 @@ def latent_prefill(arch: Architecture, cut: Cut, limits: Limits) -> Figure | Non
 def sampler(arch: Architecture, limits: Limits, engine: EngineVersion, constants: MemoryConstants) -> Figure:
     """Bytes that warming the sampler up takes on the last stage: every rank of it samples the whole vocabulary.
 
-    A drafter multiplies the rows: each sequence has its speculative tokens to judge.
+    Before 0.11.2 builds with FlashInfer took less; of six sources of that time five sorted, so that is the value and the range
+    holds both.
     """
     constant = constants.sampler_fused if engine.at_least(*FUSED_SAMPLER_SINCE) else constants.sampler_sorted
     figure = scaled(
@@ -203,8 +205,8 @@ def sampler(arch: Architecture, limits: Limits, engine: EngineVersion, constants
         hidden=arch.hidden,
     )
     if engine.version < MIXED_SAMPLER_UNTIL:
-        low = constants.sampler_fused.range()[0] / constant.value * figure.value
-        return figure.between(low, figure.range()[1])
+        least = constants.sampler_flashinfer.range()[0] * limits.max_num_seqs * arch.vocab
+        return figure.between(least + 2 * limits.max_num_batched_tokens * arch.hidden, figure.range()[1])
     return figure
 
 
@@ -248,28 +250,7 @@ def non_torch(cut: Cut, card: Card, engine: EngineVersion, constants: MemoryCons
     base = scaled("memory.non_torch.base", "constant", base)
     if cut.tp == 1:
         return Figure("memory.non_torch", base.value, "bytes", "base", (("base", base),), "", base.low, base.high)
-    doublings = math.log2(cut.tp)
-    if card.vendor == "amd":
-        parts = [
-            scaled("memory.communicators", "constant * doublings", constants.communicator_rocm, doublings=doublings)
-        ]
-    elif card.gpu_link in (None, "pcie"):
-        parts = [
-            scaled("memory.communicators", "constant * doublings", constants.communicator_pcie, doublings=doublings)
-        ]
-    elif engine.at_least(*LARGE_COMMUNICATORS_SINCE) and cut.tp > 2:
-        parts = [scaled("memory.communicators", "constant", constants.communicator_large)]
-    else:
-        parts = [scaled("memory.communicators.pair", "constant", constants.communicator_pair)]
-        if cut.tp > 2:
-            parts.append(
-                scaled(
-                    "memory.communicators.group",
-                    "constant * (doublings - 1)",
-                    constants.communicator_group,
-                    doublings=doublings,
-                )
-            )
+    parts = _communicators(math.log2(cut.tp), cut.tp, card, engine, constants)
     names = ["communicators", "more"][: len(parts)]
     total = derive(
         "memory.non_torch",
@@ -280,6 +261,29 @@ def non_torch(cut: Cut, card: Card, engine: EngineVersion, constants: MemoryCons
         **dict(zip(names, parts, strict=True)),
     )
     return spread(total, base, *parts)
+
+
+def _communicators(
+    doublings: float, tp: int, card: Card, engine: EngineVersion, constants: MemoryConstants
+) -> list[Figure]:
+    """Buffers of collectives at tp 2 and more. Over PCIe the engine's own all-reduce is off, which spares its buffers."""
+    if card.vendor == "amd":
+        return [
+            scaled("memory.communicators", "constant * doublings", constants.communicator_rocm, doublings=doublings)
+        ]
+    if engine.at_least(*LARGE_COMMUNICATORS_SINCE) and tp > 2:
+        return [scaled("memory.communicators", "constant", constants.communicator_large)]
+    if card.gpu_link in (None, "pcie"):
+        return [
+            scaled("memory.communicators", "constant * doublings", constants.communicator_pcie, doublings=doublings)
+        ]
+    pair = scaled("memory.communicators.pair", "constant", constants.communicator_pair)
+    if tp == 2:
+        return [pair]
+    group = scaled(
+        "memory.communicators.group", "constant * (doublings - 1)", constants.communicator_group, doublings=doublings
+    )
+    return [pair, group]
 
 
 def graphs(layers: int, limits: Limits, constant: Figure) -> Figure:

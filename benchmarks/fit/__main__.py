@@ -1,0 +1,12 @@
+"""`python -m benchmarks.fit FILE`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "compiler"))
+
+from benchmarks.fit.run import main
+
+raise SystemExit(main())
