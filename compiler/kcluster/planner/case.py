@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeVar
 from attrs import evolve, frozen
 
 from kcluster.catalog.constants import memory_constants, time_constants
-from kcluster.physics.architecture import Architecture
+from kcluster.physics.architecture import Architecture, Layer
 from kcluster.physics.cut import EngineVersion, KvFormat, Load
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Cluster
@@ -77,6 +77,10 @@ class Case:
     time_constants: TimeConstants
     neighbours: float = 0.0
     """The share of a card that other serves of the spec take of it."""
+    mtp: bool = True
+    """Whether drafting is by the model's own multi-token-prediction layers."""
+    draft_layers: tuple[Layer, ...] = ()
+    """The layers of a drafter of its own, whose KV lives in the same pool."""
 
 
 def case_of(serve: ServeSpec, neighbours: float = 0.0) -> Case:
@@ -107,6 +111,8 @@ def case_of(serve: ServeSpec, neighbours: float = 0.0) -> Case:
         memory_constants=memory_constants(),
         time_constants=time_constants(),
         neighbours=neighbours,
+        mtp=draft is None or draft.method.value == "mtp",
+        draft_layers=draft.architecture.layers if draft and _own_drafter(draft) and draft.architecture else (),
     )
 
 
@@ -241,11 +247,16 @@ def _own_format(dtype: str, engine: EngineSpec) -> KvFormat:
     return "bf16" if name in ("bfloat16", "bf16") else "fp16"
 
 
+def _own_drafter(draft: DraftSpec) -> bool:
+    """Whether the drafter is a model beside the model, rather than its own layers or a look-up in the prompt."""
+    return draft.method.value not in ("mtp", "ngram")
+
+
 def _draft_bytes(draft: DraftSpec | None) -> float:
     """Bytes of a drafter's own weights; multi-token-prediction layers belong to the model's."""
     from kcluster.physics.weights import weight_bytes
 
-    if draft is None or draft.architecture is None or draft.method.value in ("mtp", "ngram"):
+    if draft is None or draft.architecture is None or not _own_drafter(draft):
         return 0.0
     weights = draft.weights.value if draft.weights else WeightFormat("bf16", 2.0, quantized=False)
     return weight_bytes(draft.architecture, weights).value

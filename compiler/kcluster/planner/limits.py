@@ -46,16 +46,22 @@ def sequences_wanted(case: Case, cut: Cut) -> int:
 
 def first_limits(case: Case, cut: Cut, kv_format: KvFormat, card: Card) -> Limits:
     """The limits before it is known what the KV cache holds: sequences for the load, at most the engine's own default."""
-    context = context_of(case)
-    engine_sequences, engine_tokens = default_limits(case.architecture, card, case.engine)
+    context, chunked = context_of(case), case.pins.chunked_prefill
     sequences = case.pins.max_num_seqs
     if sequences is None:
-        sequences = min(_stepped(sequences_wanted(case, cut)), engine_sequences)
+        most, _ = default_limits(case.architecture, card, case.engine, max_model_len=context, chunked_prefill=chunked)
+        sequences = min(_stepped(sequences_wanted(case, cut)), most)
     tokens = case.pins.max_num_batched_tokens
     if tokens is None:
-        tokens = max(min(engine_tokens, sequences * context), sequences)
-        if not case.pins.chunked_prefill:
-            tokens = max(tokens, context)
+        _, tokens = default_limits(
+            case.architecture,
+            card,
+            case.engine,
+            max_model_len=context,
+            max_num_seqs=sequences,
+            chunked_prefill=chunked,
+        )
+        tokens = max(tokens, sequences)
     return Limits(
         max_model_len=context,
         max_num_seqs=sequences,
@@ -70,6 +76,8 @@ def first_limits(case: Case, cut: Cut, kv_format: KvFormat, card: Card) -> Limit
         language_model_only=case.pins.language_model_only,
         speculative_tokens=case.speculative_tokens,
         speculative_acceptance=case.speculative_acceptance,
+        mtp=case.mtp,
+        draft_layers=case.draft_layers,
     )
 
 

@@ -1,8 +1,8 @@
 """The order of candidates, and the reason why one stands behind another.
 
 Bounds met come first, then the absence of KC2xx–KC4xx findings, then the predicted cost of an output token, then idle
-cards, then the field's rules of thumb. Fp8 KV costs accuracy: it stands behind the model's own format among candidates
-that meet the same number of bounds.
+cards, then the field's rules of thumb. Fp8 KV costs accuracy, which is the author's to spend: unasked it is always an
+alternative, told with what it would mend, and never the choice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ SAME_COST_UNASKED: Final = 0.25
 """The same where the SLA bounds nothing: then the field's rules of thumb (replicas first) stand unless the prediction clearly
 speaks against them."""
 WIDE_GROUP: Final = 4
-NOT_AT_ALL: Final = 3.0
 _NOTES: Final = ("KC302", "KC305")
 _THUMB_WORDS: Final = (
     "tensor parallel stays inside a node",
@@ -51,17 +50,15 @@ _BOUND_CODE: Final = {
 
 
 def quality(case: Case, candidate: Candidate) -> Key:
-    """What decides before cost: whether it runs, the bounds, the KV format, findings, and decode context parallel, whose own
+    """What decides before cost: the KV format, whether it runs, the bounds, findings, and decode context parallel, whose own
     messages are not in the cost: it is for KV that does not fit otherwise."""
     unmet, missed, shortfall = _bounds(candidate)
-    running = _running(candidate)
     return (
-        running,
-        float(running == NOT_AT_ALL and is_lossy(case, candidate)),
+        float(is_lossy(case, candidate)),
+        _running(candidate),
         _shortage(candidate),
         unmet,
         missed,
-        float(is_lossy(case, candidate)),
         shortfall,
         float(is_warned(candidate)),
         float(candidate.cut.dcp > 1 and case.pins.dcp is None),
@@ -154,7 +151,12 @@ def reason(case: Case, chosen: Candidate, other: Candidate) -> tuple[str, str]:
         verdict = missed[0]
         code = _BOUND_CODE[verdict.bound.name]
         return code, f"{human(verdict.predicted.value, verdict.predicted.unit)}, asked {asked(verdict.bound)}"
-    if is_lossy(case, other) and not is_lossy(case, chosen):
+    if is_lossy(case, other):
+        if quality(case, other)[1:] < quality(case, chosen)[1:]:
+            return (
+                "",
+                f"does better at some cost of accuracy: kv_cache = {other.limits.kv_format} is the author's to choose",
+            )
         return "", f"{other.limits.kv_format} KV is not needed"
     if is_warned(other) and not is_warned(chosen):
         warnings = [found for found in other.violations if warns(found)]
@@ -194,7 +196,7 @@ def _thumb_words(case: Case, chosen: Candidate, other: Candidate) -> str:
 def _running(candidate: Candidate) -> float:
     """0 expected to start, 1 not expected to but it may, 2 an error by its rule, 3 does not start."""
     if candidate.fits == "no":
-        return NOT_AT_ALL
+        return 3.0
     codes = {found.code for found in candidate.violations}
     if any(found.error and found.code != "KC505" for found in candidate.violations):
         return 2.0

@@ -27,7 +27,8 @@ from kcluster.units import Figure
 LONGEST: Final = 2**24
 """Tokens beyond which no context is looked for."""
 MOST_SCALE: Final = 32
-"""Least hardware is looked for up to this many times the nodes that there are."""
+"""Least hardware is looked for up to this many times the nodes that there are, and up to `MOST_NODES` of them."""
+MOST_NODES: Final = 64
 MOST_CARDS: Final = 8
 """Cards that a node is thought to hold at most."""
 
@@ -203,11 +204,16 @@ def least_hardware(serve: ServePlan) -> Hardware | None:
             tried[nodes] = _best_on(case, first, nodes, size)
             return _serves(tried[nodes])
 
-        most = present * MOST_SCALE if size == cards else 1
+        most = most_nodes(present) if size == cards else 1
         least = fewest(1, most, enough)
         if least is not None:
             found.append(Hardware(least, size, tried[least]))
     return min(found, key=lambda one: (one.gpus, one.nodes), default=None)
+
+
+def most_nodes(present: int) -> int:
+    """Up to how many nodes least hardware is looked for where there are so many."""
+    return max(present, min(present * MOST_SCALE, MOST_NODES))
 
 
 def _best_on(case: Case, node: Node, nodes: int, cards: int) -> Candidate:
@@ -266,7 +272,15 @@ def _pool(fit: Fit) -> float:
 def on_version(serve: ServePlan, version: tuple[int, ...]) -> Candidate:
     """The chosen cut and limits as another version of the engine would have them (KC806)."""
     case = case_of(serve.serve)
-    case = evolve(case, engine=evolve(case.engine, version=version))
+    limits = serve.chosen.limits
+    pins = evolve(
+        case.pins,
+        max_model_len=limits.max_model_len,
+        max_num_seqs=limits.max_num_seqs,
+        max_num_batched_tokens=limits.max_num_batched_tokens,
+        utilization=limits.utilization,
+    )
+    case = evolve(case, engine=evolve(case.engine, version=version), pins=pins)
     return Judge(case).candidate(serve.chosen.cut, serve.chosen.limits.kv_format)
 
 

@@ -2,8 +2,7 @@
 
 Exhaustive on small clusters, with shortcuts that cannot change the choice (a test holds them against brute force): more
 pipeline stages than hold the load without idle cards only add hops; fewer replicas than there are cards for only raise every
-batch (on unequal cards each strength is tried as the weakest one used); lossy KV is judged only where the model's own format
-leaves something to mend. On large ones sizes also stop growing where nothing more than a third of the KV could be gained.
+batch (on unequal cards each strength is tried as the weakest one used). On large ones sizes also stop growing where nothing more than a third of the KV could be gained.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from kcluster.planner.types import Candidate
 ENOUGH_RANKS: Final = 4
 """On large clusters experts are spread over at most so many times the ranks that the model needs to start."""
 MENDED: Final = 12
-"""On large clusters another KV format is tried with so many of the best cuts."""
+"""Another KV format is tried with so many of the best cuts."""
 
 
 @frozen
@@ -65,17 +64,11 @@ def _judged(judge: Judge, kv_format: KvFormat) -> Iterator[Candidate]:
 
 
 def _mended(judge: Judge, candidates: list[Candidate], kv_format: KvFormat) -> Iterator[Candidate]:
-    """Candidates with another KV format than the model's own: the best cut alone, so that a plan can say that it is not needed,
-    where that leaves nothing to mend; else all cuts, on large clusters the best."""
-    case = judge.case
-    ranked = order(case, candidates)
+    """Candidates with another KV format than the model's own, which are never chosen unasked: the best cut, so that a plan can
+    say that it is not needed; where that leaves something to mend, more of the best, so that it can say what would."""
+    ranked = order(judge.case, candidates)
     best = ranked[0]
-    if does(best) and not is_warned(best):
-        ranked = [best]
-    elif not is_large(case):
-        yield from _judged(judge, kv_format)
-        return
-    for one in ranked[:MENDED]:
+    for one in ranked[: 1 if does(best) and not is_warned(best) else MENDED]:
         yield judge.barred(one.cut, kv_format) or judge.candidate(one.cut, kv_format)
 
 

@@ -111,7 +111,7 @@ def context_counts(case: Case, tp: int) -> tuple[int, ...]:
 
 
 def kv_formats(case: Case) -> tuple[KvFormat, ...]:
-    """The model's own format first, then fp8, which halves the cache at some loss of accuracy."""
+    """The model's own format, which engines take by themselves; then fp8, which halves the cache at some loss of accuracy."""
     if case.pins.kv_format is not None:
         return (case.pins.kv_format,)
     return (case.dtype, "fp8")
