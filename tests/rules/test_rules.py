@@ -15,6 +15,7 @@ from kcluster.pipeline import Checked, decode_and_check
 from kcluster.planner.types import SlaVerdict
 from kcluster.rules import run
 from kcluster.rules.operation import secret_reason
+from kcluster.rules.pages import page_of
 from kcluster.rules.sla import missed_at
 from kcluster.rules.words import counted, listed, quoted, ranged, shown
 from kcluster.source import Source, Span
@@ -235,3 +236,28 @@ def test_no_rule_raises_and_no_refusal_is_silent(text: str) -> None:
     checked = judged(text)
     assert checked.plan is not None, described(checked)
     assert_sound(checked)
+
+
+FIXABLE = {
+    "KC202": "max_model_len = ",
+    "KC206": "max_model_len = 16384",
+    "KC602": "policy = least_conn",
+    "KC804": "weights    = fp8",
+    "KC805": "kv_cache = auto",
+}
+
+
+@pytest.mark.parametrize("code", sorted(FIXABLE))
+def test_a_fix_mends_the_bad_example_of_its_page(code: str, check: Check) -> None:
+    page = page_of(code)
+    assert page is not None
+    found = next(d for d in check(page.bad.text).diagnostics if d.code == code)
+    assert [fix.safety for fix in found.fixes] == ["unsafe"], "another setting is never safe"
+    text = page.bad.text
+    for edit in sorted(found.fixes[0].edits, key=lambda edit: -edit.span.start):
+        text = text[: edit.span.start] + edit.text + text[edit.span.end :]
+    assert FIXABLE[code] in text
+    after = check(text)
+    assert code not in {d.code for d in after.diagnostics}, described(after)
+    worse = {d.code for d in after.errors} - {d.code for d in check(page.bad.text).errors}
+    assert not worse, described(after)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from kcluster.diagnostics import Diagnostic, Severity
+from kcluster.diagnostics import Diagnostic, Fix, Severity
 from kcluster.physics.results import Memory
 from kcluster.planner.types import Plan, ServePlan, Violation
 from kcluster.rules.finding import Mark, Place, blame, finding, gpus_of, place_of, written
@@ -52,6 +52,7 @@ def reported(
     marks: Marks | None = None,
     notes: Texts | None = None,
     help: Texts | None = None,
+    fixes: Callable[[ServePlan, Violation], tuple[Fix, ...]] | None = None,
     figure: str = "",
 ) -> Iterator[Diagnostic]:
     """The findings of one code, one a violation. `unless`: codes whose fatal violation of the same plan is the cause of this
@@ -68,6 +69,7 @@ def reported(
             marks=marks(serve, violation) if marks is not None else (),
             notes=notes(serve, violation) if notes is not None else (),
             help=help(serve, violation) if help is not None else (),
+            fixes=fixes(serve, violation) if fixes is not None else (),
             figure=figure,
         )
 

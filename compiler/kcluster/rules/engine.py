@@ -10,7 +10,7 @@ from kcluster.physics.formats import WeightFormat
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.rules import ways
 from kcluster.rules.broken import reported
-from kcluster.rules.finding import Mark, Place, blame, finding, gpus_of, place_of, written
+from kcluster.rules.finding import Mark, Place, blame, finding, gpus_of, place_of, rewrite, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import quoted, version_text
 from kcluster.source import Span
@@ -449,6 +449,7 @@ def format_mismatch(spec: Spec) -> Iterator[Diagnostic]:
                 place_of(model.weights),
                 marks=(Mark(at, f"`{says}`"),),
                 help=(f"`weights = {says}`, or a checkpoint in `{own}`",),
+                fixes=rewrite(model.weights, says),
             )
 
 
@@ -514,6 +515,7 @@ def kv_dtype(plan: Plan) -> Iterator[Diagnostic]:
                 place_of(kv),
                 marks=(_attribute_mark(serve.serve, "dtype", "the model runs in this"),),
                 help=("`kv_cache = auto`, or `fp8`",),
+                fixes=rewrite(kv, "auto"),
             )
 
 
@@ -558,10 +560,10 @@ def starts_only_here(plan: Plan) -> Iterator[Diagnostic]:
       id      = "meta-llama/Llama-3.3-70B-Instruct"
       weights = fp8
     }
-    hardware box { gpus = 2 * l40s }
+    hardware box { gpus = 2 * h100-sxm }
     sla team {
       concurrency = 1
-      context     = 4K
+      context     = 24K
       prompt      = 2K
       completion  = 500
     }

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from kcluster.diagnostics import CODES, Diagnostic, Fix, Label, Severity
+from kcluster.diagnostics import CODES, Diagnostic, Edit, Fix, Label, Severity
 from kcluster.source import Source, Span
 from kcluster.spec.types import HardwareSpec, ModelSpec, NodeSpec, RouterSpec, ServeSpec, SlaSpec, Value
 
@@ -103,6 +103,14 @@ def written(serve: ServeSpec, *subjects: str) -> Place | None:
         if value is not None and value.written:
             return place_of(value)
     return None
+
+
+def rewrite(value: Value[Any] | None, text: str) -> tuple[Fix, ...]:
+    """A fix that puts another value where the author wrote one; none where nobody did. Unsafe: it is another setting."""
+    if value is None or not value.written:
+        return ()
+    edit = Edit(value.origin.span, text)
+    return (Fix(f"write `{text}`", (edit,), "unsafe"),)
 
 
 def blame(serve: ServeSpec, *subjects: str) -> Place:

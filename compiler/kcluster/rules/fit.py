@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from kcluster.diagnostics import Diagnostic
+from kcluster.diagnostics import Diagnostic, Fix
 from kcluster.planner.types import Plan, ServePlan, Violation
 from kcluster.rules import ways
 from kcluster.rules.broken import (
@@ -17,7 +17,7 @@ from kcluster.rules.broken import (
     utilization_mark,
     weights_mark,
 )
-from kcluster.rules.finding import Mark, blame, finding, gpus_of, head_of, place_of, written
+from kcluster.rules.finding import Mark, blame, finding, gpus_of, head_of, place_of, rewrite, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, listed, ranged, shown
 from kcluster.spec.types import Spec
@@ -146,6 +146,7 @@ def context_does_not_fit(plan: Plan) -> Iterator[Diagnostic]:
         label=lambda serve, _: needed_text(serve),
         marks=lambda serve, _: (budget_mark(serve), utilization_mark(serve), weights_mark(serve), *cut_marks(serve)),
         help=_fitting_lengths,
+        fixes=_shorter,
         figure="memory.kv_cache_gib",
     )
 
@@ -160,6 +161,11 @@ def _one_request(serve: ServePlan, violation: Violation) -> str:
         f"the KV cache {verb} hold one request of {length} tokens: {shown(memory.kv_for_one)} a card are needed and "
         f"{ranged(memory.kv_cache)} are left"
     )
+
+
+def _shorter(serve: ServePlan, violation: Violation) -> tuple[Fix, ...]:
+    length = ways.longest(serve)
+    return rewrite(serve.serve.engine.max_model_len, length) if length else ()
 
 
 def _fitting_lengths(serve: ServePlan, violation: Violation) -> Iterable[str]:
@@ -438,6 +444,7 @@ def model_length(plan: Plan) -> Iterator[Diagnostic]:
                 severity="error",
                 marks=(_positions_mark(serve),),
                 help=_positions_help(serve),
+                fixes=_positions_fix(serve),
             )
     for serve in plan.serves:
         limits, load = serve.chosen.limits, serve.load
@@ -464,6 +471,7 @@ def model_length(plan: Plan) -> Iterator[Diagnostic]:
                 severity="error",
                 marks=(_context_asked(serve),),
                 help=(f"`max_model_len = {load.context}`, or a shorter `context`",),
+                fixes=rewrite(length, str(load.context)),
             )
 
 
@@ -484,6 +492,11 @@ def _positions_help(serve: ServePlan) -> Iterable[str]:
     positions = serve.serve.model.architecture.value.max_positions
     if positions:
         yield f"`max_model_len = {positions}` at most; a stretched model (YaRN) says so in its own `config.json`"
+
+
+def _positions_fix(serve: ServePlan) -> tuple[Fix, ...]:
+    positions = serve.serve.model.architecture.value.max_positions
+    return rewrite(serve.serve.engine.max_model_len, str(positions)) if positions else ()
 
 
 def _context_asked(serve: ServePlan) -> Mark | None:
@@ -554,8 +567,15 @@ def sequence_limit(plan: Plan) -> Iterator[Diagnostic]:
         marks=lambda serve, _: (_concurrency_mark(serve), budget_mark(serve), context_mark(serve)),
         notes=_token_note,
         help=lambda serve, _: ways.sequences(serve),
+        fixes=_fewer,
         figure="memory.max_concurrency",
     )
+
+
+def _fewer(serve: ServePlan, violation: Violation) -> tuple[Fix, ...]:
+    held = ways.sequences_held(serve)
+    too_many = held is not None and held < serve.chosen.limits.max_num_seqs
+    return rewrite(serve.serve.engine.max_num_seqs, str(held)) if too_many else ()
 
 
 def _concurrency_mark(serve: ServePlan) -> Mark | None:

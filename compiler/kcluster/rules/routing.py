@@ -7,7 +7,7 @@ from typing import Final
 
 from kcluster.diagnostics import Diagnostic
 from kcluster.planner.types import Plan, ServePlan
-from kcluster.rules.finding import Mark, Place, blame, finding, head_of, place_of, written
+from kcluster.rules.finding import Mark, Place, blame, finding, head_of, place_of, rewrite, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, counted, listed, share, shown
 from kcluster.spec.types import RouterSpec, RouteSpec, ServeSpec, Spec
@@ -170,6 +170,7 @@ def plain_round_robin(plan: Plan) -> Iterator[Diagnostic]:
                 "like one of ten",
                 place_of(policy),
                 help=("`policy = least_conn`",),
+                fixes=rewrite(policy, "least_conn"),
             )
 
 

@@ -83,25 +83,40 @@ def _hardware(serve: ServePlan, nodes: int, cards: int, candidate: Candidate) ->
 
 def fitting_lengths(serve: ServePlan) -> Iterator[str]:
     """The longest length of the present cut, and what fp8 KV would hold."""
-    from kcluster.planner.remedies import longest_length, smallest_fit, with_fp8_kv
+    from kcluster.planner.remedies import smallest_fit, with_fp8_kv
 
-    length = longest_length(serve)
-    if length is not None:
-        yield f"fits: `max_model_len = {tokens(length)}`"
+    length = longest(serve)
+    if length:
+        yield f"fits: `max_model_len = {length}`"
     fp8 = with_fp8_kv(serve)
     if fp8 is not None and fp8.memory is not None and fp8.fits != "no":
         held = human(fp8.memory.max_concurrency.value, "requests")
         yield f"fits: `kv_cache = fp8`, which holds {held} requests of {count(fp8.limits.max_model_len)} tokens"
-    if length is None or serve.chosen.memory is None:
+    if not length or serve.chosen.memory is None:
         return
     other = smallest_fit(serve)
     if other is not None and other.cut != serve.chosen.cut:
         yield f"fits these cards: {shape(other.cut)}"
 
 
+def longest(serve: ServePlan) -> str:
+    """The longest length that the present cut holds, as the language writes it; empty where there is none."""
+    from kcluster.planner.remedies import longest_length
+
+    length = _once(serve, longest_length)
+    return tokens(length) if length is not None else ""
+
+
+def sequences_held(serve: ServePlan) -> int | None:
+    """The sequences that the KV cache holds of typical requests."""
+    from kcluster.planner.remedies import sequence_limit
+
+    return _once(serve, sequence_limit)
+
+
 def more_room(serve: ServePlan, code: str) -> Iterator[str]:
     """Other cuts and formats whose KV cache holds the load, and the sequences that do not preempt."""
-    from kcluster.planner.remedies import holding, sequence_limit, with_fp8_kv
+    from kcluster.planner.remedies import holding, with_fp8_kv
 
     enough = holding(serve)[:HIGHEST_LISTED]
     if not enough:
@@ -114,16 +129,14 @@ def more_room(serve: ServePlan, code: str) -> Iterator[str]:
         halved = candidate.limits.kv_format != serve.chosen.limits.kv_format
         what = "`kv_cache = fp8`" if same_cut else shape(candidate.cut) + (" and `kv_cache = fp8`" if halved else "")
         yield f"holds them: {what}"
-    limit = sequence_limit(serve)
+    limit = sequences_held(serve)
     if limit is not None and limit < serve.chosen.limits.max_num_seqs:
         yield f"`max_num_seqs = {limit}` lets the others wait in the queue instead of being preempted"
 
 
 def sequences(serve: ServePlan) -> Iterator[str]:
     """The sequence limit that the KV cache holds of typical requests."""
-    from kcluster.planner.remedies import sequence_limit
-
-    limit = sequence_limit(serve)
+    limit = sequences_held(serve)
     if limit is not None and limit < serve.chosen.limits.max_num_seqs:
         yield f"`max_num_seqs = {limit}` is what the KV cache holds of typical requests"
     yield "left out, it follows from the SLA and the KV cache"
