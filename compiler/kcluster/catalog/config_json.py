@@ -26,10 +26,13 @@ def read_config(config: object) -> tuple[Architecture | None, tuple[ConfigProble
     from kcluster.catalog import (  # noqa: F401
         families_dense,
         families_hybrid,
+        families_kimi,
         families_latent,
         families_moe,
         families_multimodal,
+        families_older,
         families_sparse,
+        families_wrapped,
     )
 
     problems: list[ConfigProblem] = []

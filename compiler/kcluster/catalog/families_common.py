@@ -65,7 +65,7 @@ def read_sizes(
         layers=layers or f.integer("num_hidden_layers", "n_layer", "num_layers", "n_layers", high=MAX_LAYERS),
         heads=heads,
         kv_heads=kv_heads,
-        head_dim=f.integer("head_dim", default=max(1, hidden // heads)),
+        head_dim=f.integer("head_dim", default=max(1, hidden // heads)) if needs_head_dim else max(1, hidden // heads),
         intermediate=intermediate
         or f.integer("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", high=10**7),
         vocab=f.integer("vocab_size", "padded_vocab_size", high=MAX_VOCAB),
@@ -197,7 +197,7 @@ def build(
         hidden=s.hidden,
         vocab=s.vocab,
         layers=tuple(layers),
-        tied=Fields(f.tables[::-1], f.problems).flag("tie_word_embeddings", default=tied),
+        tied=Fields(f.tables[::-1], f.problems, defaults=f.defaults).flag("tie_word_embeddings", default=tied),
         max_positions=longest,
         default_positions=untold,
         dtype=read_dtype(f),

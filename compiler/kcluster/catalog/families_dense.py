@@ -23,32 +23,43 @@ from kcluster.physics.architecture import Architecture, DenseFfn, GroupedAttenti
 
 
 @family(
-    "llama", "internlm3", "smollm3", "arcee", "granite", "helium", "seed_oss", "exaone", "hunyuan_v1_dense", "ernie4_5"
+    "llama",
+    "internlm3",
+    "smollm3",
+    "arcee",
+    "granite",
+    "helium",
+    "seed_oss",
+    "exaone",
+    "hunyuan_v1_dense",
+    "cwm",
+    "iquestcoder",
+    "ernie4_5",
 )
 def llama(f: Fields) -> Architecture:
     """Llama and what copies it: biases by `attention_bias` and `mlp_bias`, two RMS norms a layer."""
     s = read_sizes(f)
-    kind = f.kind
-    bias = f.flag("attention_bias", "qkv_bias", "use_bias", default=kind == "seed_oss")
-    out_bias = f.flag("attention_out_bias") if kind == "seed_oss" else bias
-    if kind in ("internlm3", "helium", "exaone"):
-        bias = f.flag("qkv_bias" if kind == "internlm3" else "attention_bias")
-        out_bias = f.flag("bias") if kind == "internlm3" else False
-    mixer = attention(
+    bias = f.flag("attention_bias", "qkv_bias", "use_bias", default=f.kind == "seed_oss")
+    if f.kind == "exaone":
+        bias = False
+    out_bias = f.flag("attention_out_bias") if f.kind == "seed_oss" else bias and f.kind != "helium"
+    mlp = DenseFfn(
+        s.intermediate,
+        gated=f.kind != "arcee",
+        bias=f.flag("mlp_bias", "bias", "use_bias") if f.kind in ("internlm3", "ernie4_5") else f.flag("mlp_bias"),
+    )
+    layers = mixed_attention(
+        f,
         s,
+        (mlp,) * s.layers,
+        layer_kinds(f, s.layers, ("full_attention",) * s.layers),
+        2 * s.hidden,
         q_bias=bias,
         kv_bias=bias,
         out_bias=out_bias,
-        qk_norm="head" if kind == "hunyuan_v1_dense" else "none",
-        window=window(f) if kind == "llama" and f.has("sliding_window") else None,
+        qk_norm="head" if f.kind == "hunyuan_v1_dense" else "none",
     )
-    mlp = DenseFfn(
-        s.intermediate,
-        gated=kind != "arcee",
-        bias=f.flag("bias", "use_bias") if kind in ("internlm3", "ernie4_5") else f.flag("mlp_bias"),
-    )
-    tied = kind in ("smollm3", "ernie4_5", "granite")
-    return build(f, s, uniform(mixer, mlp, s, 2 * s.hidden), tied=tied)
+    return build(f, s, layers, tied=f.kind in ("smollm3", "ernie4_5", "granite"))
 
 
 @family("internlm2")
@@ -182,7 +193,7 @@ def apertus(f: Fields) -> Architecture:
     s = read_sizes(f)
     bias = f.flag("attention_bias")
     mixer = attention(s, q_bias=bias, kv_bias=bias, out_bias=bias, qk_norm="head")
-    mlp = DenseFfn(s.intermediate, gated=False, bias=f.flag("mlp_bias"))
+    mlp = DenseFfn(s.intermediate, gated=False)
     return build(f, s, uniform(mixer, mlp, s, 2 * s.hidden, extra=2))
 
 
@@ -271,6 +282,16 @@ def gemma2(f: Fields) -> Architecture:
 @family("gemma3", "gemma3_text")
 def gemma3(f: Fields) -> Architecture:
     """Gemma 3: four norms a layer, norms on q and k, five sliding layers to a full one, tied; SigLIP beside it from 4B up."""
+    # published text_configs leave out what the class takes by default
+    f = f.with_defaults(
+        f.kind,
+        vocab_size=262_208,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=256,
+        max_position_embeddings=131_072,
+        sliding_window=4096,
+    )
     s = read_sizes(f)
     bias = f.flag("attention_bias")
     period = f.integer("sliding_window_pattern", "_sliding_window_pattern", default=6, high=MAX_LAYERS)

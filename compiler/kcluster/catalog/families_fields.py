@@ -60,12 +60,21 @@ class Fields:
     """
 
     def __init__(
-        self, tables: Sequence[tuple[str, Mapping[str, object]]], problems: list[ConfigProblem], kind: str = ""
+        self,
+        tables: Sequence[tuple[str, Mapping[str, object]]],
+        problems: list[ConfigProblem],
+        kind: str = "",
+        defaults: Mapping[str, object] | None = None,
     ) -> None:
         self.tables = tuple(tables)
         self.problems = problems
         self.kind = kind
         """The `model_type` that chose the family."""
+        self.defaults = defaults or {}
+
+    def with_defaults(self, kind: str, **defaults: object) -> Fields:
+        """The same fields for another family, with what its class takes where a config says nothing."""
+        return Fields(self.tables, self.problems, kind, {**self.defaults, **defaults})
 
     def problem(self, field: str, message: str) -> None:
         self.problems.append(ConfigProblem(field, message))
@@ -77,6 +86,9 @@ class Fields:
                 value = table.get(name)
                 if value is not None:
                     return prefix + name, value
+        for name in names:
+            if name in self.defaults:
+                return name, self.defaults[name]
         return names[0], None
 
     def has(self, *names: str) -> bool:

@@ -164,7 +164,8 @@ def mamba2(f: Fields) -> Architecture:
         state_bytes=state_bytes(f),
     )
     s = Sizes(hidden, count, 1, 1, hidden, 1, f.integer("vocab_size", high=MAX_VOCAB))
-    return build(f, s, (Layer((mixer,), None, hidden),) * count)
+    # vLLM's class has no pipeline support
+    return build(f, s, (Layer((mixer,), None, hidden),) * count, pipeline=False)
 
 
 def mamba2_mixer(f: Fields, inner: int, *, gated_norm: bool = True) -> Mamba:

@@ -23,7 +23,7 @@ def latent_attention(f: Fields, heads: int) -> LatentAttention:
         heads=heads,
         q_lora_rank=f.integer("q_lora_rank", default=0, low=0) or None,
         kv_lora_rank=f.integer("kv_lora_rank"),
-        rope_dim=f.integer("qk_rope_head_dim"),
+        rope_dim=f.integer("qk_rope_head_dim", low=0),
         nope_dim=f.integer("qk_nope_head_dim"),
         v_head_dim=f.integer("v_head_dim"),
         index_heads=index_heads,
@@ -46,13 +46,13 @@ def routed(f: Fields, *, bias: bool) -> MoeFfn:
     )
 
 
-@family("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_k25", "glm_moe_dsa", "glm4_moe_lite")
+@family("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_k25", "glm_moe_dsa", "glm4_moe_lite", "mistral4")
 def deepseek(f: Fields) -> Architecture:
     """DeepSeek V2, V3, V3.2, R1, Kimi K2 and GLM-5: leading dense layers, then mixtures; a router correction bias from V3
     on; GLM-5.2 shares an indexer among layers (`indexer_types`); V3's files hold embedding and head again with the MTP layer."""
     s = read_sizes(f, needs_head_dim=False)
     kind = f.kind
-    correction = kind != "deepseek_v2" or f.text("topk_method") == "noaux_tc"
+    correction = kind not in ("deepseek_v2", "mistral4") or f.text("topk_method") == "noaux_tc"
     moe = routed(f, bias=correction)
     dense = DenseFfn(s.intermediate)
     own = latent_attention(f, s.heads)
@@ -76,3 +76,23 @@ def deepseek(f: Fields) -> Architecture:
         stored_mtp_embedding=mtp > 0 and f.flag("stores_mtp_embedding", default=kind == "deepseek_v3"),
         vision_parameters=kimi_vision(f),
     )
+
+
+@family("longcat_flash")
+def longcat_flash(f: Fields) -> Architecture:
+    """LongCat-Flash: two latent attentions and two dense MLPs a layer, a mixture beside them whose router also knows experts that
+    compute nothing."""
+    intermediate = f.integer("ffn_hidden_size", "intermediate_size", high=10**7)
+    s = read_sizes(f, needs_head_dim=False, intermediate=intermediate)
+    count = f.integer("n_routed_experts", high=MAX_EXPERTS)
+    idle = f.integer("zero_expert_num", default=0, low=0, high=MAX_EXPERTS)
+    moe = MoeFfn(
+        count,
+        experts_per_token(f, count, "moe_topk", "num_experts_per_tok"),
+        f.integer("expert_ffn_hidden_size", "moe_intermediate_size"),
+        router_bias=True,
+        extra_router=idle * s.hidden + idle,
+        dense_intermediate=2 * intermediate,
+    )
+    mixer = latent_attention(f, s.heads)
+    return build(f, s, (Layer((mixer, mixer), moe, 4 * s.hidden),) * s.layers)

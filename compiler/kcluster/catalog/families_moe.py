@@ -113,7 +113,7 @@ def qwen3_moe_layers(f: Fields, s: Sizes) -> tuple[Layer, ...]:
     )
 
 
-@family("qwen3_moe")
+@family("qwen3_moe", "mellum")
 def qwen3_moe(f: Fields) -> Architecture:
     s = read_sizes(f)
     return build(f, s, qwen3_moe_layers(f, s))
@@ -165,11 +165,11 @@ def minimax_m2(f: Fields) -> Architecture:
     return build(f, s, mixed_attention(f, s, (moe,) * s.layers, full_attention(s), 2 * s.hidden, qk_norm=norm))
 
 
-@family("glm4_moe", "dots1")
+@family("glm4_moe", "dots1", "solar_open")
 def glm4_moe(f: Fields) -> Architecture:
     """GLM-4.5 to 4.7 (and dots.llm1): leading dense layers, a router correction bias, shared experts, q and k norms by
     `use_qk_norm`, bias on q, k and v but not on the output; an MTP layer whose checkpoint may hold embedding and head again."""
-    s = read_sizes(f)
+    s = read_sizes(f, intermediate=1 if f.kind == "solar_open" and not f.has("intermediate_size") else None)
     count = experts(f, "n_routed_experts")
     inner = f.integer("moe_intermediate_size")
     moe = MoeFfn(
@@ -179,9 +179,9 @@ def glm4_moe(f: Fields) -> Architecture:
         shared_intermediate=inner * f.integer("n_shared_experts", default=0, low=0, high=MAX_EXPERTS),
         router_bias=True,
     )
-    glm = f.kind == "glm4_moe"
+    glm = f.kind in ("glm4_moe", "solar_open")
     bias = f.flag("attention_bias")
-    norm = "head" if f.flag("use_qk_norm", default=not glm) else "none"
+    norm = "head" if f.flag("use_qk_norm", default=f.kind == "dots1") else "none"
     parts = choose(sparse_layers(f, s.layers), moe, DenseFfn(s.intermediate))
     kinds = full_attention(s) if glm else layer_kinds(f, s.layers, full_attention(s))
     options: dict[str, Any] = {"q_bias": bias, "kv_bias": bias, "out_bias": bias and not glm, "qk_norm": norm}
@@ -231,7 +231,7 @@ def ernie4_5_moe(f: Fields) -> Architecture:
     )
 
 
-@family("exaone_moe")
+@family("exaone_moe", "hy_v3")
 def exaone_moe(f: Fields) -> Architecture:
     """K-EXAONE: leading dense layers, a correction bias, head-size norms on q and k; its MTP layer is dense."""
     s = read_sizes(f)
@@ -323,6 +323,9 @@ def mimo_v2_flash(f: Fields) -> Architecture:
     )
     pattern = f.integers("hybrid_layer_pattern", high=1)
     slides = f.one_each("hybrid_layer_pattern", pattern, s.layers, (0,) * s.layers)
+    if pattern is None:
+        kinds = layer_kinds(f, s.layers, full_attention(s))
+        slides = tuple(int(kind == "sliding_attention") for kind in kinds)
     sparse = sparse_layers(f, s.layers)
     dense = DenseFfn(s.intermediate)
     made = {
@@ -330,3 +333,75 @@ def mimo_v2_flash(f: Fields) -> Architecture:
         for slide, is_sparse in set(zip(slides, sparse, strict=True))
     }
     return build(f, s, [made[key] for key in zip(slides, sparse, strict=True)])
+
+
+@family("hunyuan_v1_moe")
+def hunyuan_moe(f: Fields) -> Architecture:
+    """Hunyuan MoE: head-size norms, a shared MLP of `intermediate_size` beside experts of the same or (`moe_intermediate_size`)
+    another width. Lists that repeat one number a layer read as that number."""
+    s = read_sizes(f)
+    count = experts(f, "num_experts")
+    moe = MoeFfn(
+        count,
+        _repeated(f, "moe_topk", 1, count),
+        _repeated(f, "moe_intermediate_size", s.intermediate, 1_000_000),
+        shared_intermediate=s.intermediate * _repeated(f, "num_shared_expert", 1, MAX_EXPERTS),
+        router_bytes=4,
+    )
+    bias = f.flag("attention_bias")
+    layers = mixed_attention(
+        f,
+        s,
+        (moe,) * s.layers,
+        full_attention(s),
+        2 * s.hidden,
+        q_bias=bias,
+        kv_bias=bias,
+        out_bias=bias,
+        qk_norm="head",
+    )
+    return build(f, s, layers)
+
+
+def _repeated(f: Fields, name: str, default: int, high: int) -> int:
+    """A number, or a list of equal numbers."""
+    if not isinstance(f.find(name)[1], list):
+        return f.integer(name, default=default, high=high)
+    values = f.integers(name, low=1, high=high) or ()
+    if len(set(values)) != 1:
+        f.problem(name, "has other than equal entries, which are not read here")
+        return default
+    return values[0]
+
+
+@family("afmoe")
+def afmoe(f: Fields) -> Architecture:
+    """Arcee AFM (Trinity): four norms, an output gate over all heads, head-size norms, leading dense layers, a correction bias."""
+    s = read_sizes(f)
+    count = experts(f, "num_experts")
+    inner = f.integer("moe_intermediate_size")
+    moe = MoeFfn(
+        count,
+        experts_per_token(f, count),
+        inner,
+        shared_intermediate=inner * f.integer("num_shared_experts", default=0, low=0, high=MAX_EXPERTS),
+        router_bias=True,
+    )
+    first = f.integer("num_dense_layers", default=0, low=0, high=MAX_LAYERS)
+    parts = choose([index >= first for index in range(s.layers)], moe, DenseFfn(s.intermediate))
+    period = f.integer("global_attn_every_n_layers", default=4, high=MAX_LAYERS)
+    kinds = layer_kinds(f, s.layers, every_nth_full(s.layers, period))
+    bias = f.flag("attention_bias")
+    layers = mixed_attention(
+        f,
+        s,
+        parts,
+        kinds,
+        4 * s.hidden,
+        q_bias=bias,
+        kv_bias=bias,
+        out_bias=bias,
+        qk_norm="head",
+        extra_parameters=s.hidden * s.heads * s.head_dim,
+    )
+    return build(f, s, layers)

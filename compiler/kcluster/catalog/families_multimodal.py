@@ -21,6 +21,7 @@ from kcluster.catalog.families_fields import MAX_EXPERTS, MAX_HEADS, MAX_LAYERS,
 from kcluster.catalog.families_moe import qwen3_moe_layers
 from kcluster.catalog.families_vision import (
     gemma4_audio,
+    gemma4_embedder,
     gemma4_vision,
     mllama_vision,
     pixtral_vision,
@@ -80,7 +81,7 @@ def _gemma4_ffn(f: Fields, intermediate: int, hidden: int) -> tuple[DenseFfn | M
     return moe, 3 * hidden
 
 
-@family("gemma4", "gemma4_text")
+@family("gemma4", "gemma4_text", "gemma4_unified", "gemma4_unified_text")
 def gemma4(f: Fields) -> Architecture:
     """Gemma 4: full layers have their own head size and KV heads, and one projection for keys and values where
     `attention_k_eq_v`; the last `num_kv_shared_layers` reuse the KV of others; per-layer embeddings in E2B and E4B; tied."""
@@ -117,5 +118,9 @@ def gemma4(f: Fields) -> Architecture:
     if per_layer:
         rows = f.integer("vocab_size_per_layer_input", default=s.vocab, high=MAX_VOCAB)
         other = s.layers * per_layer * (rows + s.hidden) + per_layer
-    beside = gemma4_vision(f, s.hidden) + gemma4_audio(f, s.hidden) if f.kind == "gemma4" else 0
+    beside = 0
+    if f.kind == "gemma4":
+        beside = gemma4_vision(f, s.hidden) + gemma4_audio(f, s.hidden)
+    elif f.kind == "gemma4_unified":
+        beside = gemma4_embedder(f, s.hidden)
     return build(f, s, layers, tied=True, other_parameters=other, vision_parameters=beside)

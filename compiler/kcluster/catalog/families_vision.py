@@ -15,7 +15,10 @@ def siglip_tower(v: Fields) -> int:
     channels = v.integer("num_channels", default=3, high=1024)
     embeddings = channels * patch * patch * width + width + (image // patch) ** 2 * width
     block = 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
-    return embeddings + layers * block + 2 * width
+    head = 0
+    if v.flag("vision_use_head"):
+        head = 3 * width + 4 * width * width + 4 * width + 2 * width * inner + inner + width
+    return embeddings + layers * block + 2 * width + head
 
 
 def gemma3_vision(f: Fields, hidden: int) -> int:
@@ -238,3 +241,118 @@ def step_vision(f: Fields, hidden: int) -> int:
     down = 9 * width * 2 * width + 2 * width + 9 * 2 * width * 4 * width + 4 * width
     bias = hidden if f.flag("projector_bias") else 0
     return embeddings + layers * block + down + 4 * width * hidden + bias
+
+
+def glm_vision(f: Fields) -> int:
+    """GLM-4.1V to 4.6V and GLM-5.3: gated blocks with RMS norms, a strided convolution, a merger; learned positions and a norm
+    after the patches in GLM-4, head-size norms and biases in GLM-5.3 (`projection_intermediate_size`)."""
+    v = f.table("vision_config")
+    if v is None:
+        return 0
+    width = v.integer("hidden_size", default=1536)
+    out = v.integer("out_hidden_size", default=4096)
+    inner = v.integer("intermediate_size", default=13696)
+    depth = v.integer("depth", default=24, high=MAX_LAYERS)
+    heads = v.integer("num_heads", default=12, high=MAX_HEADS)
+    patch = v.integer("patch_size", default=14, high=1024)
+    temporal = v.integer("temporal_patch_size", default=2, high=64)
+    merge = v.integer("spatial_merge_size", default=2, high=64)
+    channels = v.integer("in_channels", default=3, high=64)
+    newer = v.has("projection_intermediate_size") or f.kind.startswith("glm5")
+    bias = v.flag("attention_bias", default=newer)
+    context = v.integer("projection_intermediate_size", default=inner)
+    norms = 2 * width
+    attention = 4 * width * width + (3 * width if bias else 0)
+    if newer:
+        feed = 3 * width * inner + (2 * inner + width if bias else 0)
+        block = attention + (width if bias else 0) + feed + norms + 2 * (width // heads)
+        positions = 0
+    else:
+        # its blocks are as wide inside as the merger's output
+        block = attention + 3 * width * out + norms
+        positions = (v.integer("image_size", default=336, high=100_000) // patch) ** 2 * width + width
+    patches = channels * temporal * patch * patch * width + width
+    down = merge * merge * width * out + out
+    merger = out * out + 2 * out + 3 * out * context
+    return patches + positions + depth * block + width + down + merger
+
+
+def clip_vision(f: Fields, hidden: int, *, newline: bool) -> int:
+    """CLIP (class token, positions, a norm before and after) and LLaVA's projector; 1.6 has a newline vector."""
+    v = f.table("vision_config")
+    if v is None:
+        return 0
+    if v.text("model_type", default="clip_vision_model") != "clip_vision_model":
+        f.problem("vision_config.model_type", "is not a tower that is known here (clip_vision_model)")
+    width = v.integer("hidden_size", default=1024)
+    inner = v.integer("intermediate_size", default=4096)
+    layers = v.integer("num_hidden_layers", default=24, high=MAX_LAYERS)
+    patch = v.integer("patch_size", default=14, high=1024)
+    image = v.integer("image_size", default=336, high=100_000)
+    positions = (image // patch) ** 2 + 1
+    block = 4 * width * width + 4 * width + 2 * width * inner + inner + width + 4 * width
+    tower = 3 * patch * patch * width + width + positions * width + layers * block + 4 * width
+    bias = 2 * hidden if f.flag("multimodal_projector_bias", default=True) else 0
+    return tower + width * hidden + hidden * hidden + bias + (hidden if newline else 0)
+
+
+def internvl_vision(f: Fields, hidden: int) -> int:
+    """InternViT in the transformers layout (layer scales, learned positions, a class token) and its projector."""
+    v = f.table("vision_config")
+    if v is None:
+        return 0
+    width = v.integer("hidden_size")
+    inner = v.integer("intermediate_size")
+    layers = v.integer("num_hidden_layers", high=MAX_LAYERS)
+    patch = _side(v, "patch_size", 14)
+    image = _side(v, "image_size", 448)
+    qkv = 3 * width if v.flag("attention_bias") else 0
+    normed = 2 * width if v.flag("use_qk_norm") else 0
+    norms = 2 * width if v.text("norm_type", default="layer_norm") == "rms_norm" else 4 * width
+    positions = ((image // patch) ** 2 + 1) * width if v.flag("use_absolute_position_embeddings", default=True) else 0
+    block = 4 * width * width + width + qkv + normed + 2 * width * inner + inner + width + norms + 2 * width
+    last = 0 if v.flag("use_mean_pooling", default=True) else 2 * width
+    merged = round(1 / f.number("downsample_ratio", 0.5, 0.01, 1)) ** 2 * width
+    projector = 2 * merged + merged * hidden + hidden + hidden * hidden + hidden
+    return 3 * patch * patch * width + width + width + positions + layers * block + last + projector
+
+
+def _side(v: Fields, name: str, default: int) -> int:
+    """One side of a size that is a number or a pair."""
+    pair = v.integers(name, low=1, high=100_000) if isinstance(v.find(name)[1], list) else None
+    return pair[0] if pair else v.integer(name, default=default, high=100_000)
+
+
+def muse_vision(f: Fields, hidden: int) -> int:
+    """Muse Glimmer's tower (biases, layer norms, learned positions), its adapter and projection."""
+    v = f.table("vision_config")
+    if v is None:
+        return 0
+    width = v.integer("hidden_size", default=1536)
+    inner = v.integer("intermediate_size", default=8960)
+    layers = v.integer("num_hidden_layers", default=50, high=MAX_LAYERS)
+    patch = v.integer("patch_size", default=14, high=1024)
+    temporal = v.integer("patch_temporal", default=2, high=64)
+    rows = v.integer("pos_emb_height", default=32, high=4096) * v.integer("pos_emb_width", default=32, high=4096)
+    out = f.integer("out_hidden_size", default=6144)
+    between = f.integer("projector_hidden_size", default=4096)
+    block = 4 * width * width + 4 * width + 2 * width * inner + inner + width + 4 * width
+    tower = temporal * 3 * patch * patch * width + rows * width + layers * block + 4 * width
+    return tower + out * between + between * between + between * hidden
+
+
+def gemma4_embedder(f: Fields, hidden: int) -> int:
+    """The encoder-free vision embedder of Gemma 4 12B (`gemma4_unified`), and its audio projection."""
+    total = 0
+    v = f.table("vision_config")
+    if v is not None:
+        side = v.integer("patch_size", default=16, high=1024) * v.integer("pooling_kernel_size", default=3, high=64)
+        pixels = 3 * side * side
+        width = v.integer("mm_embed_dim", default=3840)
+        rows = v.integer("mm_posemb_size", default=1120)
+        total += 2 * pixels + pixels * width + width + 4 * width + 2 * rows * width
+        total += v.integer("output_proj_dims", default=width) * hidden
+    a = f.table("audio_config")
+    if a is not None:
+        total += a.integer("audio_embed_dim", "output_proj_dims", default=640) * hidden
+    return total

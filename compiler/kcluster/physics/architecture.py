@@ -85,6 +85,8 @@ class DeltaNet:
     value_dim: int
     conv_kernel: int
     state_bytes: int = 4
+    decay: Literal["head", "low_rank", "full"] = "head"
+    """Decay by head (Qwen3-Next), or by channel: Kimi delta attention, its output gate of low or full rank."""
 
 
 @frozen(cache_hash=True)
