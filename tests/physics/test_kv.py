@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcluster.physics.architecture import Architecture, Layer, Mamba
+from kcluster.physics.architecture import Architecture, GroupedAttention, Layer, Mamba
 from kcluster.physics.cut import Cut, EngineVersion
 from kcluster.physics.kv import (
     concurrency,
@@ -191,6 +192,29 @@ def test_a_checkpoint_of_the_state_takes_a_block_where_the_kernel_keeps_one() ->
     assert {group.span for group in layout.groups if group.kind == "state"} == {3}
     # blocks are then multiples of 64 tokens: a state of 3,207,168 B in pages of 4096 B a token is 783, so 832
     assert {group.block for group in layout.groups if group.kind == "full"} == {832}
+
+
+def test_chunked_layers_hold_a_chunk_and_what_is_in_flight() -> None:
+    mixer = TINY.layers[0].mixers[0]
+    assert isinstance(mixer, GroupedAttention)
+    chunked = Layer((evolve(mixer, chunk=8192),), None, 1)
+    full = Layer((mixer,), None, 1)
+    arch = Architecture("llama4", "Llama4ForCausalLM", 256, 512, (chunked, chunked, chunked, full) * 2, False, 10**6)
+    layout = kv_layout(arch, Cut(), limits(10**6, batched=2048), VLLM_19)
+    assert [group.kind for group in layout.groups].count("chunk") == 3
+    # three groups of ceil((8192 + 2048) / 16) blocks beside one of ceil(100,000 / 16)
+    assert layout.blocks(100_000, 2048, 1) == 3 * 640 + 6250
+    assert layout.blocks(1000, 2048, 1) == 4 * 63
+
+
+def test_models_without_attention_hold_states_only() -> None:
+    state = Layer((Mamba(1, 8192, 16, 4, dt_rank=256),), None, 1)
+    arch = Architecture("mamba", "MambaForCausalLM", 4096, 1024, (state,) * 4, False, None)
+    layout = kv_layout(arch, Cut(tp=2), limits(), VLLM_33)
+    # 8192 / 2 channels: 3 taps of 2 B and 16 states of 4 B
+    assert layout.block_bytes == (4 * 4096 * (3 * 2 + 16 * 4),)
+    assert kv_bytes_per_token(arch, Cut(), limits(), VLLM_33).value == 0
+    assert layout.blocks(10, 0, 1) == layout.blocks(10**6, 0, 1) == 3
 
 
 def test_pages_of_two_sizes_are_made_equal() -> None:

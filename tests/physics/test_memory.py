@@ -13,6 +13,7 @@ from kcluster.physics.memory import (
     longest_length,
     memory,
     most_sequences,
+    most_states,
 )
 from kcluster.physics.results import Memory
 from kcluster.units import GIB, MIB
@@ -77,9 +78,9 @@ def test_graphs_lie_outside_the_budget_of_old_engines() -> None:
     assert budget(engine=VLLM_19).cuda_graph.value == 0
     assert budget(engine=EngineVersion("vllm", (0, 20))).cuda_graph.value == 80 * 20 * MIB
     assert budget(limits=limits(eager=True)).cuda_graph.value == 0
-    # 0.99 of the card and 80 × 10 MiB of graphs on top are more than there is
-    tight = budget(engine=VLLM_19, limits=limits(utilization=0.995))
-    assert tight.starts == "uncertain"
+    # 0.991 of the card and 80 × 10 MiB of graphs on top are more than there is
+    assert budget(engine=VLLM_19, limits=limits(utilization=0.991)).starts == "uncertain"
+    assert budget(engine=VLLM_19, limits=limits(utilization=0.991, eager=True)).starts == "yes"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +166,33 @@ def test_what_others_hold_is_not_free() -> None:
     assert budget(reserved=5 * GIB).starts == "yes"
     # what it asks for does not change
     assert budget(reserved=5 * GIB).kv_cache == budget().kv_cache
+
+
+def test_the_context_of_a_process_is_not_free_either() -> None:
+    # 0.995 of 79.11 GiB leave 0.4 GiB, less than a context may take
+    assert budget(limits=limits(utilization=0.995)).starts == "uncertain"
+    assert budget(limits=limits(utilization=0.99)).starts == "yes"
+
+
+def test_hybrids_need_a_state_for_every_sequence() -> None:
+    many = limits(sequences=1024)
+    found = budget(qwen35_27b(), Cut(), limits=many)
+    # pages of 832 tokens × 4 KiB, 16 layers a group
+    blocks = found.kv_cache.value // (832 * 4096 * 16)
+    assert blocks < 1024
+    assert found.starts == "no"
+    most = most_states(found, many, VLLM_33)
+    assert most is not None and most.value == blocks
+    assert budget(qwen35_27b(), Cut(), limits=limits(sequences=int(blocks) - 10)).starts == "yes"
+    # neither without graphs, nor before 0.20, nor for a model without states
+    assert budget(qwen35_27b(), Cut(), limits=limits(sequences=1024, eager=True)).starts == "yes"
+    assert budget(qwen35_27b(), Cut(), VLLM_19, limits=many).starts == "yes"
+    assert most_states(budget(), limits(), VLLM_33) is None
+
+
+def test_other_engines_count_as_the_newest() -> None:
+    other = EngineVersion("sglang", (0, 5))
+    assert budget(engine=other).kv_cache == budget().kv_cache
 
 
 def test_a_pool_of_given_bytes_ignores_the_utilization() -> None:

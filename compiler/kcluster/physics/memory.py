@@ -13,6 +13,14 @@ from functools import lru_cache
 from attrs import evolve, frozen
 
 from kcluster.physics.architecture import Architecture
+from kcluster.physics.capacity import (
+    counts_states,
+    default_limits,
+    held_requests,
+    longest_length,
+    most_sequences,
+    most_states,
+)
 from kcluster.physics.cut import Cut, EngineVersion, Limits
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Card
@@ -23,9 +31,9 @@ from kcluster.physics.kv import (
     kv_fixed_bytes,
     kv_for_request,
     kv_layout,
-    longest_tokens,
     pool_blocks,
     printed_tokens,
+    since,
     usable_blocks,
 )
 from kcluster.physics.memory_terms import (
@@ -47,13 +55,12 @@ __all__ = [
     "longest_length",
     "memory",
     "most_sequences",
+    "most_states",
     "unified",
 ]
 
-LARGEST_TIER_SINCE = (0, 28)
-GB10_SMALL_TIER_SINCE = (0, 33)
-MOST_LENGTH = 2**27
-"""Tokens beyond which no search for a length goes."""
+CONTEXT_BYTES = 0.6 * GIB
+"""What a process's own context takes of a card before the engine looks at what is free (0.3 to 0.6 GiB)."""
 
 
 @frozen
@@ -152,7 +159,7 @@ def memory(
             StageMemory(stage, layers[stage], stages[stage].weights, stages[stage].kv_cache) for stage in range(cut.pp)
         ),
         weights_fit=_fits(stages, limits),
-        starts=_starts(stages, by_stage, pool, needed, limits, engine, reserved),
+        starts=_starts(stages, by_stage, layout, pool, needed, limits, engine, reserved),
         layout=layout,
     )
 
@@ -207,7 +214,7 @@ def _stage(
     usable = _usable(card.memory, limits.utilization)
     peak = _activation(arch, cut.tp, cut.pp, cut.dp, cut.ep, limits, engine, constants, stage)
     libraries = _non_torch(cut.tp, card, engine, constants)
-    inside = engine.at_least(*GRAPHS_IN_BUDGET_SINCE)
+    inside = since(engine, GRAPHS_IN_BUDGET_SINCE)
     graph = graphs(layers, limits, constants.graph_estimate) if inside else _NO_GRAPHS
     outside = None if inside else graphs(layers, limits, constants.graph_layer)
     if limits.kv_cache_memory_bytes is not None:
@@ -343,14 +350,15 @@ def _fits(stages: tuple[_Stage, ...], limits: Limits) -> Verdict:
 def _starts(
     stages: tuple[_Stage, ...],
     cards: tuple[Card, ...],
+    layout: KvLayout,
     pool: _Pool,
     needed: int,
     limits: Limits,
     engine: EngineVersion,
     reserved: float,
 ) -> Verdict:
-    """Whether the engine starts: the share it asks for must be free, the pool must hold one longest request, and what lies
-    outside the budget must still find room."""
+    """Whether the engine starts: the share it asks for must be free, the pool must hold one longest request and a state for
+    every sequence, and what lies outside the budget must still find room."""
     verdict: Verdict = "no"
     if needed <= usable_blocks(pool.low, engine) and pool.low > 0:
         verdict = "yes"
@@ -358,7 +366,14 @@ def _starts(
         verdict = "uncertain"
     for stage, card in zip(stages, cards, strict=True):
         verdict = _weaker(verdict, _room(stage, card, limits, reserved))
-    return verdict
+    return _weaker(verdict, _states(layout, pool, limits, engine))
+
+
+def _states(layout: KvLayout, pool: _Pool, limits: Limits, engine: EngineVersion) -> Verdict:
+    """Whether every sequence could have a block of recurrent state."""
+    if not counts_states(layout, limits, engine) or limits.max_num_seqs <= pool.low:
+        return "yes"
+    return "uncertain" if limits.max_num_seqs <= pool.high else "no"
 
 
 def _room(stage: _Stage, card: Card, limits: Limits, reserved: float) -> Verdict:
@@ -369,8 +384,10 @@ def _room(stage: _Stage, card: Card, limits: Limits, reserved: float) -> Verdict
         most = sum(figure.range()[1] for figure in taken) + limits.kv_cache_memory_bytes
         return "yes" if most <= free else "uncertain" if least <= free else "no"
     asked = card.memory.value * limits.utilization
-    if reserved and asked > free:
+    if asked > free:
         return "no"
+    if asked > free - CONTEXT_BYTES:
+        return "uncertain"
     if stage.graphs_outside is not None and asked + stage.graphs_outside.range()[0] > free:
         return "uncertain"
     return "yes"
@@ -379,92 +396,3 @@ def _room(stage: _Stage, card: Card, limits: Limits, reserved: float) -> Verdict
 def _weaker(first: Verdict, second: Verdict) -> Verdict:
     order: tuple[Verdict, ...] = ("no", "uncertain", "yes")
     return order[min(order.index(first), order.index(second))]
-
-
-def held_requests(
-    memory: Memory, arch: Architecture, cut: Cut, limits: Limits, engine: EngineVersion, tokens: int
-) -> Figure:
-    """Requests of `tokens` tokens that the KV of one engine core holds at once, with its range; not more than the pool's
-    blocks allow, whatever `max_num_seqs` says."""
-    layout = memory.layout or kv_layout(arch, cut, limits, engine)
-    in_flight = in_flight_tokens(limits, cut, engine)
-    longest = layout.blocks(limits.max_model_len, in_flight, cut.dcp)
-    needed = layout.blocks(tokens, in_flight, cut.dcp)
-    if not needed:
-        return Figure("memory.held_requests", math.inf, "requests", source="nothing that grows with a request")
-    figure = derive(
-        "memory.held_requests",
-        "requests",
-        "max_concurrency * blocks_for_longest / blocks_for_one",
-        source="every request holds whole blocks of every group",
-        max_concurrency=memory.max_concurrency,
-        blocks_for_longest=longest,
-        blocks_for_one=needed,
-    )
-    low, high = memory.max_concurrency.range()
-    return figure.between(low * longest / needed, high * longest / needed)
-
-
-def longest_length(
-    memory: Memory,
-    arch: Architecture,
-    cut: Cut,
-    limits: Limits,
-    engine: EngineVersion,
-    *,
-    safe: bool = False,
-) -> int:
-    """The largest max_model_len in tokens for which one request fits the pool: the engine's own estimate, block for block.
-
-    With `safe` at the low end of the pool's range. At most the model's positions, where it has them; 0 where nothing fits.
-    """
-    layout = memory.layout or kv_layout(arch, cut, limits, engine)
-    in_flight = in_flight_tokens(limits, cut, engine)
-    limit = arch.max_positions or MOST_LENGTH
-    held = memory.max_concurrency.range()[0] if safe else memory.max_concurrency.value
-    if math.isinf(held):
-        return limit
-    blocks = usable_blocks(round(held * layout.blocks(limits.max_model_len, in_flight, cut.dcp)), engine)
-    return longest_tokens(layout, blocks, in_flight, cut.dcp, limit)
-
-
-def most_sequences(
-    memory: Memory, arch: Architecture, cut: Cut, limits: Limits, engine: EngineVersion, tokens: int
-) -> int:
-    """Whole requests of `tokens` tokens that the pool holds at its low end: a max_num_seqs that does not preempt."""
-    low = held_requests(memory, arch, cut, limits, engine, tokens).range()[0]
-    return limits.max_num_seqs if math.isinf(low) else max(0, int(low))
-
-
-def default_limits(
-    arch: Architecture,
-    card: Card,
-    engine: EngineVersion,
-    *,
-    max_model_len: int | None = None,
-    max_num_seqs: int | None = None,
-    max_num_batched_tokens: int | None = None,
-    chunked_prefill: bool = True,
-) -> tuple[int, int]:
-    """What the engine's API server takes for (max_num_seqs, max_num_batched_tokens) where they are not given.
-
-    Tiers by what the driver reports as total: 160 GiB (since 0.28), 70 GiB (A100 excepted, GB10 since 0.33), smaller. Source:
-    vLLM, `engine/arg_utils.py`.
-    """
-    size = card.memory.value
-    gb10 = card.id == "gb10" and engine.at_least(*GB10_SMALL_TIER_SINCE)
-    if size >= 160 * GIB and engine.at_least(*LARGEST_TIER_SINCE):
-        sequences, batched = 1024, 16384
-    elif size >= 70 * GIB and not card.id.startswith("a100") and not gb10:
-        sequences, batched = 1024, 8192
-    else:
-        sequences, batched = 256, 2048
-    if max_num_batched_tokens is None:
-        length = max_model_len or arch.max_positions
-        if length is not None:
-            if not chunked_prefill:
-                batched = max(batched, length)
-            batched = min(batched, (max_num_seqs or sequences) * length)
-    else:
-        batched = max_num_batched_tokens
-    return (min(sequences, batched) if max_num_seqs is None else max_num_seqs, batched)

@@ -10,7 +10,7 @@ from attrs import frozen
 from kcluster.physics.architecture import Architecture, DenseFfn, LatentAttention, MoeFfn
 from kcluster.physics.cut import Cut, EngineVersion, Limits
 from kcluster.physics.hardware import Card
-from kcluster.physics.kv import recurrent_channels
+from kcluster.physics.kv import recurrent_channels, since
 from kcluster.units import Figure, derive
 
 GRAPHS_IN_BUDGET_SINCE = (0, 20)
@@ -194,7 +194,7 @@ def sampler(arch: Architecture, limits: Limits, engine: EngineVersion, constants
     Before 0.11.2 builds with FlashInfer took less; of six sources of that time five sorted, so that is the value and the range
     holds both.
     """
-    constant = constants.sampler_fused if engine.at_least(*FUSED_SAMPLER_SINCE) else constants.sampler_sorted
+    constant = constants.sampler_fused if since(engine, FUSED_SAMPLER_SINCE) else constants.sampler_sorted
     figure = scaled(
         "memory.activation.sampler",
         "constant * max_num_seqs * vocabulary + 2 * tokens * hidden",
@@ -204,7 +204,7 @@ def sampler(arch: Architecture, limits: Limits, engine: EngineVersion, constants
         tokens=limits.max_num_batched_tokens,
         hidden=arch.hidden,
     )
-    if engine.version < MIXED_SAMPLER_UNTIL:
+    if not since(engine, MIXED_SAMPLER_UNTIL):
         least = constants.sampler_flashinfer.range()[0] * limits.max_num_seqs * arch.vocab
         return figure.between(least + 2 * limits.max_num_batched_tokens * arch.hidden, figure.range()[1])
     return figure
@@ -271,7 +271,7 @@ def _communicators(
         return [
             scaled("memory.communicators", "constant * doublings", constants.communicator_rocm, doublings=doublings)
         ]
-    if engine.at_least(*LARGE_COMMUNICATORS_SINCE) and tp > 2:
+    if since(engine, LARGE_COMMUNICATORS_SINCE) and tp > 2:
         return [scaled("memory.communicators", "constant", constants.communicator_large)]
     if card.gpu_link in (None, "pcie"):
         return [
