@@ -71,12 +71,7 @@ def heads_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model qwen { id = "Qwen/Qwen3-4B" }
     hardware box { gpus = 3 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = qwen, hardware = box, sla = team
       parallel { tp = 3 }   #! KC301
@@ -86,12 +81,7 @@ def heads_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model qwen { id = "Qwen/Qwen3-4B" }
     hardware box { gpus = 3 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = qwen, hardware = box, sla = team
       parallel { pp = 3 }
@@ -129,12 +119,7 @@ def kv_heads(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model phi { id = "microsoft/phi-4" }
     hardware box { gpus = 4 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = phi, hardware = box, sla = team
       parallel { tp = 4 }   #! KC302
@@ -144,12 +129,7 @@ def kv_heads(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model phi { id = "microsoft/phi-4" }
     hardware box { gpus = 4 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = phi, hardware = box, sla = team
       parallel {
@@ -204,12 +184,7 @@ def card_count(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { tp = 4 }   #! KC303
@@ -219,12 +194,7 @@ def card_count(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { tp = 2 }
@@ -272,12 +242,7 @@ def pipeline_layers(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 3 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel {
@@ -291,12 +256,7 @@ def pipeline_layers(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel {
@@ -351,12 +311,7 @@ def expert_parallel(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel {
@@ -369,12 +324,7 @@ def expert_parallel(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { tp = 2 }
@@ -418,18 +368,9 @@ def quantization_block(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model qwen {
-      id         = "Qwen/Qwen3-235B-A22B"
-      checkpoint = "Qwen/Qwen3-235B-A22B-FP8"
-      weights    = fp8-block
-    }
+    model qwen { id = "Qwen/Qwen3-235B-A22B", checkpoint = "Qwen/Qwen3-235B-A22B-FP8", weights = fp8-block }
     hardware node { gpus = 8 * h100-sxm }
-    sla api {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla api { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = qwen, hardware = node, sla = api
       parallel {
@@ -440,18 +381,9 @@ def quantization_block(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model qwen {
-      id         = "Qwen/Qwen3-235B-A22B"
-      checkpoint = "Qwen/Qwen3-235B-A22B-FP8"
-      weights    = fp8-block
-    }
+    model qwen { id = "Qwen/Qwen3-235B-A22B", checkpoint = "Qwen/Qwen3-235B-A22B-FP8", weights = fp8-block }
     hardware node { gpus = 8 * h100-sxm }
-    sla api {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla api { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = qwen, hardware = node, sla = api
       parallel {
@@ -506,12 +438,7 @@ def decode_context_parallel(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 4 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel {
@@ -524,12 +451,7 @@ def decode_context_parallel(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 4 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { tp = 4 }
@@ -595,17 +517,9 @@ def needless_cut(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 4 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { pp = 4 }   #! KC308
@@ -613,17 +527,9 @@ def needless_cut(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 4 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { api_key = env("VLLM_API_KEY") }
@@ -671,12 +577,7 @@ def intermediate_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model gptoss { id = "openai/gpt-oss-20b" }
     hardware box { gpus = 7 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = gptoss, hardware = box, sla = team
       parallel { tp = 1, dp = 7, ep = off }   #! KC309
@@ -686,12 +587,7 @@ def intermediate_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model gptoss { id = "openai/gpt-oss-20b" }
     hardware box { gpus = 8 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = gptoss, hardware = box, sla = team
       parallel { tp = 1, replicas = 8 }
@@ -741,12 +637,7 @@ def speculative_constraints(plan: Plan) -> Iterator[Diagnostic]:
       }
     }
     hardware node { gpus = 4 * h100-sxm }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = node, sla = team
       parallel { tp = 4 }
@@ -763,12 +654,7 @@ def speculative_constraints(plan: Plan) -> Iterator[Diagnostic]:
       }
     }
     hardware node { gpus = 4 * h100-sxm }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = node, sla = team
       parallel { tp = 4 }

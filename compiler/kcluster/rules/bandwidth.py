@@ -62,22 +62,9 @@ def tensor_parallel_across_nodes(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
-    hardware rack {
-      nodes   = 2
-      gpus    = 4 * l40s
-      network = ethernet(25GbE)
-      hosts   = ["10.0.0.21", "10.0.0.22"]
-    }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
+    hardware rack { nodes = 2, gpus = 4 * l40s, network = ethernet(25GbE), hosts = ["10.0.0.21", "10.0.0.22"] }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = rack, sla = team
       parallel { tp = 8 }   #! KC401
@@ -86,22 +73,9 @@ def tensor_parallel_across_nodes(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
-    hardware rack {
-      nodes   = 2
-      gpus    = 4 * l40s
-      network = ethernet(25GbE)
-      hosts   = ["10.0.0.21", "10.0.0.22"]
-    }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
+    hardware rack { nodes = 2, gpus = 4 * l40s, network = ethernet(25GbE), hosts = ["10.0.0.21", "10.0.0.22"] }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = rack, sla = team
       engine vllm { api_key = env("VLLM_API_KEY") }
@@ -148,20 +122,9 @@ def tensor_parallel_beyond_bus(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
-    hardware box {
-      gpus = 8 * l40s
-      bus  = pcie(4, x8, p2p = off)
-    }
-    sla team {
-      concurrency = 64
-      context     = 4K
-      prompt      = 1K
-      completion  = 500
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
+    hardware box { gpus = 8 * l40s, bus = pcie(4, x8, p2p = off) }
+    sla team { concurrency = 64, context = 4K, prompt = 1K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { tp = 8 }   #! KC402 KC308
@@ -169,20 +132,9 @@ def tensor_parallel_beyond_bus(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
-    hardware box {
-      gpus = 8 * l40s
-      bus  = pcie(4, x8, p2p = off)
-    }
-    sla team {
-      concurrency = 64
-      context     = 4K
-      prompt      = 1K
-      completion  = 500
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
+    hardware box { gpus = 8 * l40s, bus = pcie(4, x8, p2p = off) }
+    sla team { concurrency = 64, context = 4K, prompt = 1K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { api_key = env("VLLM_API_KEY") }
@@ -225,10 +177,7 @@ def pipeline_boundary(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.1-405B-Instruct"
-      weights = fp8
-    }
+    model llama { id = "meta-llama/Llama-3.1-405B-Instruct", weights = fp8 }
     hardware rack {
       nodes   = 2
       gpus    = 4 * rtx-pro-6000-blackwell-server
@@ -236,12 +185,7 @@ def pipeline_boundary(plan: Plan) -> Iterator[Diagnostic]:
       network = ethernet(1GbE)   #! KC403
       hosts   = ["10.0.0.21", "10.0.0.22"]
     }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 6K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 6K, completion = 500 }
     serve chat {
       model = llama, hardware = rack, sla = team
       parallel {
@@ -253,10 +197,7 @@ def pipeline_boundary(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-405B-Instruct"
-      weights = fp8
-    }
+    model llama { id = "meta-llama/Llama-3.1-405B-Instruct", weights = fp8 }
     hardware rack {
       nodes   = 2
       gpus    = 4 * rtx-pro-6000-blackwell-server
@@ -264,12 +205,7 @@ def pipeline_boundary(plan: Plan) -> Iterator[Diagnostic]:
       network = roce(100GbE)
       hosts   = ["10.0.0.21", "10.0.0.22"]
     }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 6K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 6K, completion = 500 }
     serve chat {
       model = llama, hardware = rack, sla = team
       parallel {
@@ -310,22 +246,9 @@ def expert_all_to_all(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model qwen {
-      id      = "Qwen/Qwen3-30B-A3B"
-      weights = bf16
-    }
-    hardware rack {
-      nodes   = 2
-      gpus    = 4 * l40s
-      network = ethernet(10GbE)
-      hosts   = ["10.0.0.21", "10.0.0.22"]
-    }
-    sla team {
-      concurrency = 32
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    model qwen { id = "Qwen/Qwen3-30B-A3B", weights = bf16 }
+    hardware rack { nodes = 2, gpus = 4 * l40s, network = ethernet(10GbE), hosts = ["10.0.0.21", "10.0.0.22"] }
+    sla team { concurrency = 32, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = qwen, hardware = rack, sla = team
       parallel {
@@ -338,17 +261,9 @@ def expert_all_to_all(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model qwen {
-      id      = "Qwen/Qwen3-30B-A3B"
-      weights = bf16
-    }
+    model qwen { id = "Qwen/Qwen3-30B-A3B", weights = bf16 }
     hardware node { gpus = 4 * h100-sxm }
-    sla team {
-      concurrency = 32
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 32, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = qwen, hardware = node, sla = team
       parallel {
@@ -402,37 +317,18 @@ def router_link_and_load_time(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.1-70B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-70B-Instruct", weights = bf16 }
     hardware box {
       gpus    = 4 * h100-sxm
       storage = 200 MB/s   #! KC405
     }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-70B-Instruct"
-      weights = bf16
-    }
-    hardware box {
-      gpus    = 4 * h100-sxm
-      storage = 5 GB/s
-    }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    model llama { id = "meta-llama/Llama-3.1-70B-Instruct", weights = bf16 }
+    hardware box { gpus = 4 * h100-sxm, storage = 5 GB/s }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix

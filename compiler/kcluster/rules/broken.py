@@ -46,6 +46,7 @@ def reported(
     soft: Severity,
     *,
     unless: Sequence[str] = (),
+    skip: Callable[[ServePlan], bool] | None = None,
     at: Callable[[ServePlan, Violation], Place] | None = None,
     message: Callable[[ServePlan, Violation], str] | None = None,
     label: Callable[[ServePlan, Violation], str] | None = None,
@@ -56,8 +57,10 @@ def reported(
     figure: str = "",
 ) -> Iterator[Diagnostic]:
     """The findings of one code, one a violation. `unless`: codes whose fatal violation of the same plan is the cause of this
-    one, so that one mistake is reported once."""
+    one, so that one mistake is reported once; `skip`: serves of which the rule says something stronger."""
     for serve, violation in broken(plan, code):
+        if skip is not None and skip(serve):
+            continue
         if any(other.fatal and other.code in unless for other in serve.chosen.violations):
             continue
         yield finding(

@@ -37,12 +37,7 @@ def unknown_flag(spec: Spec) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm {
@@ -55,12 +50,7 @@ def unknown_flag(spec: Spec) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm {
@@ -179,12 +169,7 @@ def flag_conflict(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm {
@@ -197,12 +182,7 @@ def flag_conflict(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { max_model_len = 8K }
@@ -310,26 +290,13 @@ def unsupported_format(plan: Plan) -> Iterator[Diagnostic]:
       weights = fp8   #! KC803
     }
     hardware box { gpus = 1 * a100-80gb-sxm }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = fp8
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = fp8 }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -403,12 +370,7 @@ def format_mismatch(spec: Spec) -> Iterator[Diagnostic]:
       weights    = bf16   #! KC804
     }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     ```kcluster good
@@ -418,12 +380,7 @@ def format_mismatch(spec: Spec) -> Iterator[Diagnostic]:
       weights    = fp8
     }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -472,12 +429,7 @@ def kv_dtype(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { kv_cache = fp16 }   #! KC805
@@ -487,12 +439,7 @@ def kv_dtype(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { kv_cache = fp8 }
@@ -537,17 +484,9 @@ def starts_only_here(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.3-70B-Instruct"
-      weights = fp8
-    }
+    model llama { id = "meta-llama/Llama-3.3-70B-Instruct", weights = fp8 }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 1
-      context     = 24K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 1, context = 24K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { tp = 2 }
@@ -556,17 +495,9 @@ def starts_only_here(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.3-70B-Instruct"
-      weights = fp8
-    }
+    model llama { id = "meta-llama/Llama-3.3-70B-Instruct", weights = fp8 }
     hardware box { gpus = 2 * h100-sxm }
-    sla team {
-      concurrency = 1
-      context     = 24K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 1, context = 24K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { tp = 2 }

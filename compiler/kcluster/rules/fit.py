@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 from kcluster.diagnostics import Diagnostic, Fix
@@ -21,6 +22,7 @@ from kcluster.rules.finding import Mark, blame, finding, gpus_of, head_of, place
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, listed, ranged, shown
 from kcluster.spec.types import Spec
+from kcluster.units import Figure, derive
 
 
 @rule("KC201", stage="plan")
@@ -39,23 +41,13 @@ def weights_do_not_fit(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-70B-Instruct" }
     hardware box { gpus = 2 * rtx-4090 }   #! KC201
-    sla team {
-      concurrency = 2
-      context     = 4K
-      prompt      = 1K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 4K, prompt = 1K, completion = 500 }
     ```
 
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-70B-Instruct" }
     hardware box { gpus = 4 * h100 }
-    sla team {
-      concurrency = 2
-      context     = 4K
-      prompt      = 1K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 4K, prompt = 1K, completion = 500 }
     ```
 
     Fix
@@ -92,17 +84,9 @@ def context_does_not_fit(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 1 * rtx-4090 }
-    sla team {
-      concurrency = 1
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 1, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm {
@@ -113,17 +97,9 @@ def context_does_not_fit(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 1 * rtx-4090 }
-    sla team {
-      concurrency = 1
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 1, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { max_model_len = 8K }
@@ -184,10 +160,7 @@ def peak_does_not_fit(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 1 * l40s }
     sla team {
       concurrency = 32   #! KC203
@@ -198,17 +171,9 @@ def peak_does_not_fit(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 1K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 1K, completion = 500 }
     ```
 
     Fix
@@ -254,10 +219,7 @@ def typical_load_does_not_fit(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 1 * l40s }
     sla team {
       concurrency = 200   #! KC203 KC204
@@ -268,17 +230,9 @@ def typical_load_does_not_fit(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 16
-      context     = 8K
-      prompt      = 4K
-      completion  = 500
-    }
+    sla team { concurrency = 16, context = 8K, prompt = 4K, completion = 500 }
     ```
 
     Fix
@@ -318,20 +272,9 @@ def memory_utilization(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
-    hardware box {
-      gpus     = 1 * l40s
-      reserved = 8GiB
-    }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
+    hardware box { gpus = 1 * l40s, reserved = 8GiB }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { gpu_memory_utilization = 0.92 }   #! KC205
@@ -339,20 +282,9 @@ def memory_utilization(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
-    hardware box {
-      gpus     = 1 * l40s
-      reserved = 8GiB
-    }
-    sla team {
-      concurrency = 2
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
+    hardware box { gpus = 1 * l40s, reserved = 8GiB }
+    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { gpu_memory_utilization = 0.8 }
@@ -401,12 +333,7 @@ def model_length(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 16K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 16K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { max_model_len = 8K }   #! KC206
@@ -416,12 +343,7 @@ def model_length(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 16K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 16K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { max_model_len = 16K }
@@ -517,17 +439,9 @@ def sequence_limit(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 16
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 16, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { max_num_seqs = 4 }   #! KC207
@@ -535,17 +449,9 @@ def sequence_limit(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 16
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 16, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { max_num_seqs = 16 }
@@ -563,6 +469,7 @@ def sequence_limit(plan: Plan) -> Iterator[Diagnostic]:
         plan,
         "KC207",
         "warning",
+        skip=lambda serve: _states(serve) is not None,
         message=lambda _, violation: violation.because.replace("max_num_seqs", "`max_num_seqs`", 1),
         marks=lambda serve, _: (_concurrency_mark(serve), budget_mark(serve), context_mark(serve)),
         notes=_token_note,
@@ -570,6 +477,43 @@ def sequence_limit(plan: Plan) -> Iterator[Diagnostic]:
         fixes=_fewer,
         figure="memory.max_concurrency",
     )
+
+    for serve in plan.serves:
+        states = _states(serve)
+        if states is None:
+            continue
+        most = states.range()[1]
+        limit = count(serve.chosen.limits.max_num_seqs)
+        yield finding(
+            "KC207",
+            f"`max_num_seqs` {limit} {'is' if serve.chosen.limits.max_num_seqs > most else 'may be'} refused: the KV cache holds the "
+            f"recurrent state of {count(math.floor(states.value))} sequences",
+            blame(serve.serve, "max_num_seqs", "concurrency"),
+            severity="error" if serve.chosen.limits.max_num_seqs > most else "warning",
+            marks=(budget_mark(serve), _concurrency_mark(serve)),
+            help=ways.sequences(serve),
+            figure="memory.kv_fixed_bytes_per_sequence",
+        )
+
+
+def _states(serve: ServePlan) -> Figure | None:
+    """Sequences whose recurrent state the KV cache holds, where a hybrid is started with more; None elsewhere."""
+    memory = serve.chosen.memory
+    if memory is None or memory.kv_cache.value <= 0 or memory.kv_fixed_bytes_per_sequence.value <= 0:
+        return None
+    if not serve.serve.model.architecture.value.recurrent:
+        return None
+    held = derive(
+        "memory.state_sequences",
+        "requests",
+        "kv / state",
+        source="vLLM refuses more sequences than a hybrid has state blocks",
+        kv=memory.kv_cache,
+        state=memory.kv_fixed_bytes_per_sequence,
+    )
+    low, high = memory.kv_cache.range()
+    held = held.between(*(part / memory.kv_fixed_bytes_per_sequence.value for part in (low, high)))
+    return held if serve.chosen.limits.max_num_seqs > held.value else None
 
 
 def _fewer(serve: ServePlan, violation: Violation) -> tuple[Fix, ...]:
@@ -597,17 +541,9 @@ def unbalanced_stages(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 2 * l4 }
-    sla team {
-      concurrency = 2
-      context     = 4K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 4K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel {
@@ -619,17 +555,9 @@ def unbalanced_stages(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 2 * l4 }
-    sla team {
-      concurrency = 2
-      context     = 4K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 4K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel {
@@ -698,17 +626,9 @@ def batched_tokens(plan: Plan) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 16
-      context     = 4K
-      prompt      = 1K
-      completion  = 500
-    }
+    sla team { concurrency = 16, context = 4K, prompt = 1K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm {
@@ -719,17 +639,9 @@ def batched_tokens(plan: Plan) -> Iterator[Diagnostic]:
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 16
-      context     = 4K
-      prompt      = 1K
-      completion  = 500
-    }
+    sla team { concurrency = 16, context = 4K, prompt = 1K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm {
@@ -798,17 +710,9 @@ def drafter_not_budgeted(spec: Spec) -> Iterator[Diagnostic]:
 
     Example
     ```kcluster bad
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 4K
-      prompt      = 1K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 4K, prompt = 1K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm {
@@ -828,12 +732,7 @@ def drafter_not_budgeted(spec: Spec) -> Iterator[Diagnostic]:
       }
     }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 2
-      context     = 4K
-      prompt      = 1K
-      completion  = 500
-    }
+    sla team { concurrency = 2, context = 4K, prompt = 1K, completion = 500 }
     ```
 
     Fix

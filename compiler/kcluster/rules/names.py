@@ -20,23 +20,13 @@ def unknown_block() -> None:
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardwear box { gpus = 1 * l40s }   #! KC101
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -72,12 +62,7 @@ def unknown_attribute() -> None:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -157,12 +142,7 @@ def given_twice() -> None:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 16
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 16, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -187,26 +167,13 @@ def missing() -> None:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { bus = pcie(4, x16) }   #! KC105
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
-    hardware box {
-      gpus = 1 * l40s
-      bus  = pcie(4, x16)
-    }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    hardware box { gpus = 1 * l40s, bus = pcie(4, x16) }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -231,12 +198,7 @@ def unresolved_reference() -> None:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model    = lama   #! KC106
       hardware = box
@@ -247,12 +209,7 @@ def unresolved_reference() -> None:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model    = llama
       hardware = box
@@ -283,23 +240,13 @@ def not_in_catalog() -> None:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * rtx-5099 }   #! KC107
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * rtx-5090 }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -325,12 +272,7 @@ def unused_block() -> None:
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     model qwen { id = "Qwen/Qwen3-8B" }   #! KC108
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model    = llama
       hardware = box
@@ -341,12 +283,7 @@ def unused_block() -> None:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model    = llama
       hardware = box
@@ -376,23 +313,13 @@ def bad_import() -> None:
     import "shared/modles.kcluster"   #! KC109
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     ```kcluster good
     import "shared/models.kcluster"
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     ```kcluster file=shared/models.kcluster
@@ -477,12 +404,7 @@ def useless_suppression() -> None:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -507,12 +429,7 @@ def cards_claimed_twice() -> None:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 4K
-      prompt      = 1K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 4K, prompt = 1K, completion = 500 }
     serve one {
       model = llama, hardware = box, sla = team
       gpus  = [0]
@@ -527,12 +444,7 @@ def cards_claimed_twice() -> None:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 4K
-      prompt      = 1K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 4K, prompt = 1K, completion = 500 }
     serve one {
       model = llama, hardware = box, sla = team
       gpus  = [0]

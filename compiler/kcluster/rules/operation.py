@@ -49,12 +49,7 @@ def open_listener(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { host = "0.0.0.0" }   #! KC701
@@ -64,12 +59,7 @@ def open_listener(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm {
@@ -159,12 +149,7 @@ def open_port(plan: Plan) -> Iterator[Diagnostic]:
       network = 8 * infiniband(ndr)
       hosts   = ["8.8.4.4", "8.8.8.8"]   #! KC702
     }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve big {
       model = llama, hardware = rack, sla = team
       engine vllm { api_key = env("VLLM_API_KEY") }
@@ -173,18 +158,8 @@ def open_port(plan: Plan) -> Iterator[Diagnostic]:
 
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-405B-Instruct" }
-    hardware rack {
-      nodes   = 2
-      gpus    = 8 * h100-sxm
-      network = 8 * infiniband(ndr)
-      hosts   = ["10.0.0.21", "10.0.0.22"]
-    }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    hardware rack { nodes = 2, gpus = 8 * h100-sxm, network = 8 * infiniband(ndr), hosts = ["10.0.0.21", "10.0.0.22"] }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve big {
       model = llama, hardware = rack, sla = team
       engine vllm { api_key = env("VLLM_API_KEY") }
@@ -285,12 +260,7 @@ def secret_in_spec(spec: Spec) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm {
@@ -302,12 +272,7 @@ def secret_in_spec(spec: Spec) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm {
@@ -358,12 +323,7 @@ def port_clash(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { replicas = 2 }
@@ -378,12 +338,7 @@ def port_clash(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { replicas = 2 }
@@ -500,28 +455,13 @@ def hosts_missing(plan: Plan) -> Iterator[Diagnostic]:
       gpus    = 8 * h100-sxm
       network = 8 * infiniband(ndr)
     }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-405B-Instruct" }
-    hardware rack {
-      nodes   = 2
-      gpus    = 8 * h100-sxm
-      network = 8 * infiniband(ndr)
-      hosts   = ["10.0.0.21", "10.0.0.22"]
-    }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    hardware rack { nodes = 2, gpus = 8 * h100-sxm, network = 8 * infiniband(ndr), hosts = ["10.0.0.21", "10.0.0.22"] }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve big {
       model = llama, hardware = rack, sla = team
       engine vllm { api_key = env("VLLM_API_KEY") }
@@ -586,12 +526,7 @@ def not_monitored(spec: Spec) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve chat {   #! KC706
       model = llama, hardware = box, sla = team
       monitor = off
@@ -601,12 +536,7 @@ def not_monitored(spec: Spec) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -652,12 +582,7 @@ def shared_memory(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       runtime = compose
@@ -672,12 +597,7 @@ def shared_memory(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       runtime = compose

@@ -40,12 +40,7 @@ def no_router(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { replicas = 2 }   #! KC601
@@ -56,12 +51,7 @@ def no_router(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { replicas = 2 }
@@ -103,12 +93,7 @@ def plain_round_robin(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 4 * l40s }
-    sla team {
-      concurrency = 32
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 32, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { replicas = 4, tp = 1 }
@@ -123,12 +108,7 @@ def plain_round_robin(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 4 * l40s }
-    sla team {
-      concurrency = 32
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 32, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { replicas = 4, tp = 1 }
@@ -218,12 +198,7 @@ def route_selectors(spec: Spec) -> Iterator[Diagnostic]:
     model small { id = "meta-llama/Llama-3.1-8B-Instruct" }
     model qwen { id = "Qwen/Qwen3-8B" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     router nginx front {
       listen  = 8080
       api_key = env("ROUTER_KEY")
@@ -245,12 +220,7 @@ def route_selectors(spec: Spec) -> Iterator[Diagnostic]:
     model small { id = "meta-llama/Llama-3.1-8B-Instruct" }
     model qwen { id = "Qwen/Qwen3-8B" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     router nginx front {
       listen  = 8080
       api_key = env("ROUTER_KEY")
@@ -463,12 +433,7 @@ def target_needs_more(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { api_key = env("VLLM_API_KEY") }
@@ -479,12 +444,7 @@ def target_needs_more(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       runtime = kubernetes

@@ -314,13 +314,7 @@ def survive_loss(plan: Plan) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 2 * l40s }
-    sla team {
-      concurrency  = 4
-      context      = 8K
-      prompt       = 2K
-      completion   = 500
-      survive_loss = replica
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500, survive_loss = replica }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm { api_key = env("VLLM_API_KEY") }
@@ -373,12 +367,7 @@ def incomplete_sla(spec: Spec) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -448,12 +437,7 @@ def contradictory_sla(spec: Spec) -> Iterator[Diagnostic]:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 4
-      context     = 4K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 4, context = 4K, prompt = 2K, completion = 500 }
     ```
 
     Fix

@@ -24,26 +24,13 @@ def unexpected_token() -> None:
       weights = = bf16   #! KC001
     }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     ```kcluster good
-    model llama {
-      id      = "meta-llama/Llama-3.1-8B-Instruct"
-      weights = bf16
-    }
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct", weights = bf16 }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -70,23 +57,13 @@ def unterminated() -> None:
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s, model_path = "/models }
     #!^ KC002
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s, model_path = "/models" }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -112,12 +89,7 @@ def bad_escape() -> None:
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm {
@@ -129,12 +101,7 @@ def bad_escape() -> None:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       engine vllm {
@@ -167,23 +134,13 @@ def invisible_character() -> None:
     # the small<U+200B> one   #! KC004
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -220,12 +177,7 @@ def bad_number() -> None:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8k
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8k, prompt = 2K, completion = 500 }
     ```
 
     Fix
@@ -305,12 +257,7 @@ def beyond_limits() -> None:
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
     hardware box { gpus = 1 * l40s }
-    sla team {
-      concurrency = 8
-      context     = 8K
-      prompt      = 2K
-      completion  = 500
-    }
+    sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
     ```
 
     Fix
