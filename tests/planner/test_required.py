@@ -115,7 +115,7 @@ def test_eight_5090_prefer_small_groups() -> None:
     assert wide.code == "KC402"
 
 
-def test_gpt_oss_120b_is_replicas_on_two_cards() -> None:
+def test_gpt_oss_120b_uses_one_card_and_two() -> None:
     one = serve(GPT_OSS_120B, "mxfp4", "gpus = 1 * h100-sxm", TEAM)
     two = serve(GPT_OSS_120B, "mxfp4", "gpus = 2 * h100-sxm", TEAM)
     assert one.chosen.fits != "no" and one.chosen.cut.gpus == 1

@@ -34,7 +34,6 @@ _THUMB_WORDS: Final = (
     "tensor parallel beyond four cards pays on switched links only",
     "no pipeline where none is needed",
     "whole experts on each card where the link is fast",
-    "a smaller tensor-parallel group does",
 )
 """What the entries of `thumb` say, in their order."""
 _MILD: Final = ("KC303", "KC304")
@@ -73,8 +72,8 @@ def cost(case: Case, candidate: Candidate) -> float:
 
 
 def thumb(case: Case, candidate: Candidate) -> Key:
-    """The rules of thumb: tp inside a node, few cards an engine, no more than four cards a group without a switched link,
-    no pipeline, whole experts where the link is switched, small groups."""
+    """The rules of thumb: tp inside a node, no idle cards, no dcp, few cards an engine (replicas first), no more than four cards
+    a group without a switched link, no pipeline, whole experts where the link is switched."""
     cut = candidate.cut
     engine = candidate.placement[0] if candidate.placement else None
     fast = engine is not None and switched(case, engine)
@@ -85,20 +84,22 @@ def thumb(case: Case, candidate: Candidate) -> Key:
         float(cut.engine_gpus),
         float(cut.tp > WIDE_GROUP and not fast),
         float(cut.pp),
-        float(not cut.ep and fast),
-        float(cut.tp),
-        float(cut.dp),
-        float(cut.dcp),
-        float(cut.replicas),
-        float(cut.ep),
+        float(not cut.ep and fast and case.architecture.moe is not None),
     )
+
+
+def _last(candidate: Candidate) -> Key:
+    """What decides where nothing else does, so that the answer is the same everywhere: the smaller number."""
+    cut = candidate.cut
+    return (float(cut.tp), float(cut.dp), float(cut.dcp), float(cut.replicas), float(cut.ep))
 
 
 def order(case: Case, candidates: list[Candidate]) -> list[Candidate]:
     """All candidates, the chosen one first: of those that do as well as the best and cost about the same, the one that the
     rules of thumb prefer; the others by the plain order."""
     ranked = sorted(
-        candidates, key=lambda one: (quality(case, one), cost(case, one), thumb(case, one), one.limits.kv_format)
+        candidates,
+        key=lambda one: (quality(case, one), cost(case, one), thumb(case, one), _last(one), one.limits.kv_format),
     )
     if not ranked:
         return ranked
@@ -106,7 +107,7 @@ def order(case: Case, candidates: list[Candidate]) -> list[Candidate]:
     least = cost(case, ranked[0])
     alike = [one for one in ranked if quality(case, one) == best and cost(case, one) <= least * (1 + same_cost(case))]
     if len(alike) > 1:
-        chosen = min(alike, key=lambda one: (thumb(case, one), cost(case, one)))
+        chosen = min(alike, key=lambda one: (thumb(case, one), cost(case, one), _last(one)))
         ranked.remove(chosen)
         ranked.insert(0, chosen)
     return ranked
@@ -152,12 +153,10 @@ def reason(case: Case, chosen: Candidate, other: Candidate) -> tuple[str, str]:
         code = _BOUND_CODE[verdict.bound.name]
         return code, f"{human(verdict.predicted.value, verdict.predicted.unit)}, asked {asked(verdict.bound)}"
     if is_lossy(case, other):
-        if quality(case, other)[1:] < quality(case, chosen)[1:]:
-            return (
-                "",
-                f"does better at some cost of accuracy: kv_cache = {other.limits.kv_format} is the author's to choose",
-            )
-        return "", f"{other.limits.kv_format} KV is not needed"
+        kind = other.limits.kv_format
+        if is_warned(chosen) or not does(chosen):
+            return "", f"holds more at some cost of accuracy: the author's to choose by kv_cache = {kind}"
+        return "", f"{kind} KV is not needed"
     if is_warned(other) and not is_warned(chosen):
         warnings = [found for found in other.violations if warns(found)]
         if not warnings:
@@ -189,8 +188,8 @@ def _lower(case: Case, chosen: Candidate, other: Candidate) -> str:
 
 def _thumb_words(case: Case, chosen: Candidate, other: Candidate) -> str:
     """The first rule of thumb by which two candidates differ."""
-    pairs = zip(thumb(case, chosen), thumb(case, other), _THUMB_WORDS, strict=False)
-    return next((words for mine, its, words in pairs if its > mine), "the simpler cut")
+    pairs = zip(thumb(case, chosen), thumb(case, other), _THUMB_WORDS, strict=True)
+    return next((words for mine, its, words in pairs if its != mine), "a little dearer")
 
 
 def _running(candidate: Candidate) -> float:

@@ -50,15 +50,21 @@ def search(judge: Judge) -> Found:
 def _judged(judge: Judge, kv_format: KvFormat) -> Iterator[Candidate]:
     """Every family with one KV format."""
     large = is_large(judge.case)
-    barred: dict[tuple[int, int], bool] = {}
+    whole: set[tuple[int, int]] = set()
+    indivisible: set[int] = set()
     least: dict[int, int] = {}
     for family in families(judge.case):
         pair = (family.tp, family.dp)
-        if large and (barred.get(pair) is False or family.dp > ENOUGH_RANKS * least.get(family.tp, family.dp)):
+        if family.tp in indivisible or (large and pair in whole):
+            continue
+        if large and family.dp > ENOUGH_RANKS * least.get(family.tp, family.dp):
             continue
         judged = list(_family(judge, family, kv_format))
         yield from judged
-        barred[pair] = all(candidate.memory is None for candidate in judged)
+        if any(candidate.memory is not None for candidate in judged):
+            whole.add(pair)
+        if any(found.code in ("KC301", "KC302") and found.fatal for one in judged for found in one.violations):
+            indivisible.add(family.tp)
         if family.dp > 1 and any(candidate.fits != "no" for candidate in judged):
             least.setdefault(family.tp, family.dp)
 

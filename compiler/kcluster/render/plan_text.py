@@ -180,10 +180,13 @@ def _listed(numbers: list[int]) -> str:
 
 
 def _sla(chosen: Candidate, paint: _Paint) -> list[str]:
-    lines = [f"{'SLA':<{LABEL}}{'asked':<14}{'expected (range)':<28}"]
-    for verdict in chosen.verdicts:
-        row = f"{verdict.bound.name:<{LABEL}}{asked_value(verdict.bound):<14}{ranged(verdict.predicted):<28}"
-        lines.append(row + paint(verdict.met, verdict.met))
+    head = ("SLA", "asked", "expected (range)")
+    rows = [(one.bound.name, asked_value(one.bound), ranged(one.predicted)) for one in chosen.verdicts]
+    wide = [max(len(row[column]) for row in (head, *rows)) + 2 for column in (1, 2)]
+    lines = [f"{head[0]:<{LABEL}}{head[1]:<{wide[0]}}{head[2]}"]
+    for (name, target, expected), verdict in zip(rows, chosen.verdicts, strict=True):
+        met = paint(verdict.met, verdict.met)
+        lines.append(f"{name:<{LABEL}}{target:<{wide[0]}}{expected:<{wide[1]}}{met}")
     return lines
 
 
