@@ -19,7 +19,7 @@ from attrs import frozen
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.targets.header import comment_header
 from kcluster.targets.layout import Process, node_folders, segment
-from kcluster.targets.shell import SHEBANG, STRICT, command_needed, quote, required
+from kcluster.targets.shell import SHEBANG, STRICT, command_needed, quote, required, stop_unless
 from kcluster.targets.types import Artifact, target
 from kcluster.targets.vllm.environment import Variable, is_address, node_variables
 from kcluster.targets.vllm.files import exports
@@ -31,6 +31,7 @@ PORTS_APART: Final = 20
 FIRST_WORKER_PORT: Final = 20000
 WORKER_PORTS: Final = 400
 DEADLINE_SECONDS: Final = 900
+PORT_FREE_SECONDS: Final = 180
 OBJECT_STORE_BYTES: Final = 2**30
 
 # Port option → its distance from the first port of a Ray.
@@ -162,7 +163,7 @@ def _script(plan: Plan, cluster: RayCluster, node: RayNode) -> str:
     kind = "head" if node.head else "worker"
     gpus = " ".join(str(gpu) for gpu in node.gpus)
     serve = node.serve
-    what = f"Ray {kind} on {node.host} for serve {serve.name}, replica {node.replica}: GPU {gpus}; runs until stopped"
+    what = f"Ray {kind} on {node.host} for serve {serve.name}, replica {node.replica}: GPU {gpus}; runs until stopped, hands its arguments to Ray"
     return "".join(
         (
             SHEBANG,
@@ -176,7 +177,7 @@ def _script(plan: Plan, cluster: RayCluster, node: RayNode) -> str:
             "\n",
             *_arguments(cluster, node),
             "\n",
-            *(_run_head() if node.head else _run_worker(cluster)),
+            *(_run_head(node) if node.head else _run_worker(cluster, node)),
         )
     )
 
@@ -194,16 +195,17 @@ def _token() -> Iterator[str]:
     yield "#   (umask 077 && openssl rand -hex 32 >FILE), then copy it to every node\n"
     yield "# It is not encrypted on the wire: keep the nodes on a network of their own.\n"
     yield required("RAY_AUTH_TOKEN_PATH", "the file that holds the token")
-    yield '[[ -s $RAY_AUTH_TOKEN_PATH ]] || { echo "no token in $RAY_AUTH_TOKEN_PATH" >&2; exit 1; }\n'
-    yield 'case $(stat -L -c %a "$RAY_AUTH_TOKEN_PATH") in\n'
-    yield "  600 | 400) ;;\n"
-    yield '  *) echo "$RAY_AUTH_TOKEN_PATH is readable by others: chmod 600" >&2 && exit 1 ;;\n'
-    yield "esac\n"
+    yield stop_unless("[[ -s $RAY_AUTH_TOKEN_PATH ]]", "RAY_AUTH_TOKEN_PATH names no file with a token")
+    yield stop_unless(
+        '[[ $(stat -L -c %a "$RAY_AUTH_TOKEN_PATH") =~ ^[46]00$ ]]', "the token is readable by others: chmod 600"
+    )
     yield "unset RAY_AUTH_TOKEN\n"
     yield "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH\n"
 
 
 def _arguments(cluster: RayCluster, node: RayNode) -> Iterator[str]:
+    temp = f"/tmp/ray-{segment(node.serve.name)[:24]}-{node.replica}"  # noqa: S108 - Ray's own place, one for each Ray
+    yield f'temp="${{KCLUSTER_RAY_DIR:-{temp}}}"\n'
     yield "args=(\n"
     if node.head:
         yield f"  --head --port={node.first_port}\n"
@@ -218,8 +220,7 @@ def _arguments(cluster: RayCluster, node: RayNode) -> Iterator[str]:
     for name, offset in (*_NODE_PORTS, *(_HEAD_PORTS if node.head else ())):
         yield f"  --{name}={node.first_port + offset}\n"
     yield f"  --min-worker-port={node.worker_ports[0]} --max-worker-port={node.worker_ports[1]}\n"
-    temp = f"/tmp/ray-{segment(node.serve.name)[:24]}-{node.replica}"  # noqa: S108 - Ray's own place, one for each Ray
-    yield f'  --temp-dir="${{KCLUSTER_RAY_DIR:-{temp}}}"\n'
+    yield '  --temp-dir="$temp"\n'
     yield "  --disable-usage-stats --block\n"
     yield ")\n"
     if node.head:
@@ -229,37 +230,62 @@ def _arguments(cluster: RayCluster, node: RayNode) -> Iterator[str]:
         yield "fi\n"
 
 
-def _run_head() -> Iterator[str]:
-    yield 'exec ray start "${args[@]}"\n'
-
-
-def _run_worker(cluster: RayCluster) -> Iterator[str]:
-    host, port = quote(cluster.head.host), cluster.head.first_port
-    yield f"deadline_seconds=${{KCLUSTER_RAY_DEADLINE:-{DEADLINE_SECONDS}}}\n"
-    yield "child=\n"
-    yield "stop() {\n"
-    yield "  trap - TERM INT\n"
-    yield '  [[ -z $child ]] || { kill -TERM "$child" 2>/dev/null && wait "$child"; } || true\n'
-    yield "  exit 0\n"
+def _free_ports(node: RayNode) -> Iterator[str]:
+    """A function that waits until the node's own ports are free: a Ray that was killed leaves agents that hold theirs for
+    up to a minute and a half."""
+    ports = " ".join(str(port) for _, port in fixed_ports(node))
+    yield "listens() {\n"
+    yield '  timeout 3 bash -s -- "$1" "$2" 2>/dev/null <<\'PROBE\'\n'
+    yield 'exec 3<>"/dev/tcp/$1/$2"\n'
+    yield "PROBE\n"
     yield "}\n"
-    yield "trap stop TERM INT\n\n"
+    yield "# What is left of a Ray that was killed holds its ports for a while.\n"
+    yield "wait_for_free_ports() {\n"
+    yield f"  local port deadline=$((SECONDS + {PORT_FREE_SECONDS}))\n"
+    yield f"  for port in {ports}; do\n"
+    yield '    while listens "$VLLM_HOST_IP" "$port"; do\n'
+    yield "      if ((SECONDS >= deadline)); then\n"
+    yield '        echo "port $port is taken (ss -ltnp says by what)" >&2\n'
+    yield "        return 1\n"
+    yield "      fi\n"
+    yield "      sleep 1\n"
+    yield "    done\n"
+    yield "  done\n"
+    yield "}\n\n"
+
+
+def _run_head(node: RayNode) -> Iterator[str]:
+    yield from _free_ports(node)
+    yield "wait_for_free_ports\n"
+    yield "# With what a killed Ray noted here, a worker of it that is still seen would be taken for a running head.\n"
+    yield 'rm -f "$temp/ray_current_cluster"\n'
+    yield 'exec ray start "${args[@]}" "$@"\n'
+
+
+def _run_worker(cluster: RayCluster, node: RayNode) -> Iterator[str]:
+    yield from _free_ports(node)
+    yield f"deadline_seconds=${{KCLUSTER_RAY_DEADLINE:-{DEADLINE_SECONDS}}}\n"
+    yield "stopping='' child=''\n"
+    yield "trap 'stopping=1; [[ -z $child ]] || kill -TERM \"$child\"' TERM INT\n\n"
     yield "# The head may come later than this node, or come back: join whenever it answers, give up where it never does.\n"
     yield "deadline=$((SECONDS + deadline_seconds))\n"
-    yield "while ((SECONDS < deadline)); do\n"
-    yield f"  if timeout 3 bash -c 'exec 3<>\"/dev/tcp/$1/$2\"' _ {host} {port} 2>/dev/null; then\n"
+    yield "while [[ -z $stopping ]] && ((SECONDS < deadline)); do\n"
+    yield f"  if listens {quote(cluster.head.host)} {cluster.head.first_port} && wait_for_free_ports; then\n"
     yield "    joined=$SECONDS\n"
-    yield '    ray start "${args[@]}" &\n'
+    yield '    ray start "${args[@]}" "$@" &\n'
     yield "    child=$!\n"
-    yield '    wait "$child" || true\n'
+    yield "    # A signal ends a wait early: wait until the node is really gone.\n"
+    yield '    while kill -0 "$child" 2>/dev/null; do wait "$child" || true; done\n'
     yield "    child=\n"
     yield "    # A node that stayed for a while had joined: the time to give up starts again.\n"
     yield "    if ((SECONDS - joined >= 60)); then deadline=$((SECONDS + deadline_seconds)); fi\n"
-    yield f"    echo {quote(f'left the Ray of {cluster.address}; joining again')} >&2\n"
+    yield f"    echo {quote(f'left the Ray of {cluster.address}')} >&2\n"
     yield "  fi\n"
     yield "  sleep 2 &\n"
-    yield "  wait $!\n"
+    yield "  wait $! || true\n"
     yield "done\n"
-    yield f'echo "the Ray head at {cluster.address} did not take this node within $deadline_seconds s" >&2\n'
+    yield "[[ -z $stopping ]] || exit 0\n"
+    yield f'echo {quote(f"the Ray head at {cluster.address} did not take this node within")} "$deadline_seconds s" >&2\n'
     yield "exit 1\n"
 
 

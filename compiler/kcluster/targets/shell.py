@@ -21,7 +21,8 @@ def quote(text: str) -> str:
     """
     if "\0" in text:
         raise ValueError("a NUL cannot be written in bash")
-    return shlex.quote(text)
+    # shlex leaves a leading = bare, which after a variable's own reads as a comparison.
+    return f"'{text}'" if text.startswith("=") and "'" not in text else shlex.quote(text)
 
 
 def one_line(text: str) -> str:
@@ -41,6 +42,11 @@ def required(variable: str, what: str) -> str:
     return f': "${{{variable}:?set {variable} to {what}}}"\n'
 
 
+def stop_unless(condition: str, message: str, code: int = 1) -> str:
+    """Lines that end the script with a message where a condition does not hold. `condition` is bash; `message` any text."""
+    return f"{condition} || {{\n  echo {quote(message)} >&2\n  exit {code}\n}}\n"
+
+
 def command_needed(command: str, hint: str) -> str:
-    """A line that stops the script with a hint where a command is not on the PATH; both constants of this package."""
-    return f"command -v {command} >/dev/null || {{ echo {quote(f'{command} is not on the PATH: {hint}')} >&2; exit 127; }}\n"
+    """Lines that end the script with a hint where a command is not on the PATH."""
+    return stop_unless(f"command -v {quote(command)} >/dev/null", f"{command} is not on the PATH: {hint}", 127)

@@ -23,6 +23,7 @@ def emit(plan: Plan) -> tuple[Artifact, ...]:
         if serve.engine.name.value != "vllm" or serve.runtime.value == "kubernetes":
             continue
         wait = wait_lines(plan, process) if process.serve.distribution == "ray" else ""
-        found.append(Artifact(f"{process.path}.sh", script(plan, process, wait), executable=True))
-        found.append(Artifact(f"{process.path}.yaml", config(plan, process)))
+        given = arguments(plan, process)
+        found.append(Artifact(f"{process.path}.sh", script(process, plan, given, wait), executable=True))
+        found.append(Artifact(f"{process.path}.yaml", config(process, plan, given)))
     return tuple(found)

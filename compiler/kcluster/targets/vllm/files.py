@@ -10,8 +10,17 @@ from kcluster.catalog.engines import FlagValue
 from kcluster.planner.types import Plan
 from kcluster.targets.header import comment_header
 from kcluster.targets.layout import Process, model_location
-from kcluster.targets.shell import SHEBANG, STRICT, command_needed, one_line, quote, required, variable_name
-from kcluster.targets.vllm.arguments import Argument, arguments
+from kcluster.targets.shell import (
+    SHEBANG,
+    STRICT,
+    command_needed,
+    one_line,
+    quote,
+    required,
+    stop_unless,
+    variable_name,
+)
+from kcluster.targets.vllm.arguments import Argument, table_of
 from kcluster.targets.vllm.environment import Variable, is_address, variables
 from kcluster.targets.yaml import Yaml, document, scalar
 
@@ -19,10 +28,9 @@ _MEETING: Final = "--data-parallel-address"
 """The one flag whose value is bound as well as called, which a host's name cannot be."""
 
 
-def script(plan: Plan, process: Process, wait: str = "") -> str:
-    """A bash script that checks its environment and becomes the engine. `wait` are lines that hold it back until what it
-    needs is there (Ray's cards)."""
-    given = arguments(plan, process)
+def script(process: Process, plan: Plan, given: tuple[Argument, ...], wait: str = "") -> str:
+    """A bash script that checks its environment and becomes the engine. `given` are its flags; `wait` are lines that hold it
+    back until what it needs is there (Ray's cards)."""
     environment = variables(process)
     return "".join(
         (
@@ -46,14 +54,14 @@ def script(plan: Plan, process: Process, wait: str = "") -> str:
     )
 
 
-def config(plan: Plan, process: Process) -> str:
+def config(process: Process, plan: Plan, given: tuple[Argument, ...]) -> str:
     """The same flags as a `--config` file: long names without dashes, the model under `model`."""
     lines = [comment_header(plan, f"{describe(process)}; vllm serve --config {process.stem}.yaml")]
     environment = [item for item in variables(process) if not item.secret]
     if environment:
         lines.append("# It needs the environment that the script beside it sets:\n")
         lines += [f"#   {one_line(item.name)}={one_line(item.value)}\n" for item in environment]
-    for argument in arguments(plan, process):
+    for argument in given:
         key = argument.flag.removeprefix("--")
         if _repeated(process, argument):
             lines.append(f"# --{one_line(key)} is given more than once, which only the script can say.\n")
@@ -70,8 +78,6 @@ def _yaml_value(value: FlagValue) -> Yaml:
 
 
 def _repeated(process: Process, argument: Argument) -> bool:
-    from kcluster.targets.vllm.arguments import table_of
-
     flag = table_of(process).find(argument.flag)
     many = isinstance(argument.value, tuple) and len(argument.value) > 1
     return many and (flag is None or flag.nargs != "+")
@@ -108,7 +114,7 @@ def exports(environment: tuple[Variable, ...]) -> Iterator[str]:
 def resolved(variable: str, host: str) -> Iterator[str]:
     """Lines that look up the address of a host that is known by name."""
     yield f"{variable}=$(getent ahostsv4 {quote(host)} | awk 'NR == 1 {{ print $1 }}' || true)\n"
-    yield f"[[ -n ${variable} ]] || {{ echo {quote(f'{host} has no address')} >&2; exit 1; }}\n"
+    yield stop_unless(f"[[ -n ${variable} ]]", f"{host} has no address")
 
 
 def _secrets(environment: tuple[Variable, ...]) -> Iterator[str]:
@@ -129,7 +135,7 @@ def _hints(process: Process) -> Iterator[str]:
 def _model_check(process: Process) -> Iterator[str]:
     location = model_location(process.serve)
     if location.startswith("/"):
-        yield f"[[ -d {quote(location)} ]] || {{ echo {quote(f'no model at {location}')} >&2; exit 1; }}\n"
+        yield stop_unless(f"[[ -d {quote(location)} ]]", f"no model at {location}")
 
 
 def _head_address(given: tuple[Argument, ...]) -> Iterator[str]:
@@ -176,5 +182,7 @@ def _exec(given: tuple[Argument, ...], environment: tuple[Variable, ...]) -> str
 
 
 def _comment(text: str, indent: str) -> Iterator[str]:
-    for line in textwrap.wrap(one_line(text), 108 - len(indent)):
+    text = one_line(text)
+    width = 108 - len(indent)
+    for line in (text,) if 0 < len(text) <= width else textwrap.wrap(text, width):
         yield f"{indent}# {line}\n"

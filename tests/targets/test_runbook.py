@@ -1,0 +1,96 @@
+"""The runbook: every command in it exists, and no text of a spec becomes markup."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kcluster.planner.types import Plan
+from kcluster.spec.types import Secret
+from kcluster.targets import emit
+from kcluster.targets.runbook import code
+from tests.targets import factory
+from tests.targets.factory import written
+from tests.targets.run import HOSTILE
+
+
+def runbook(plan: Plan) -> str:
+    return next(artifact.text for artifact in emit(plan) if artifact.path == "README.md")
+
+
+def commands(text: str) -> list[str]:
+    """What stands in the code blocks."""
+    return [match.strip() for match in re.findall(r"```sh\n(.*?)\n\s*```", text, re.DOTALL)]
+
+
+@pytest.mark.parametrize(
+    "plan", [factory.one_box(), factory.two_replicas(), factory.two_nodes(), factory.over_ray()], ids=range(4)
+)
+def test_every_script_is_started_once_and_exists(plan: Plan) -> None:
+    artifacts = emit(plan)
+    text = runbook(plan)
+    scripts = [artifact.path for artifact in artifacts if artifact.path.startswith("nodes/") and artifact.executable]
+    started = [command[2:] for command in commands(text) if command.startswith("./")]
+    assert sorted(started) == sorted(scripts)
+    for command in commands(text):
+        if command.startswith("bash router/"):
+            assert command.split()[1] in [artifact.path for artifact in artifacts]
+
+
+def test_ray_comes_before_its_engine_and_the_router_last() -> None:
+    text = runbook(factory.over_ray())
+    order = [
+        text.index(name) for name in ("./nodes/10.0.0.11/ray-head.sh", "ray-worker.sh", "serve-chat.sh", "/health")
+    ]
+    assert order == sorted(order)
+    text = runbook(factory.two_replicas())
+    assert text.index("bash router/nginx.sh start") > text.rindex("/health; do")
+
+
+def test_commands_are_bash_and_the_completion_names_the_key_by_its_variable(tmp_path: Path) -> None:
+    plan = factory.plan(factory.serve_plan(engine={"api_key": written(Secret("CHAT_KEY"))}))
+    text = runbook(plan)
+    for command in commands(text):
+        subprocess.run(["bash", "-n", "-c", command], check=True, timeout=60)
+    (completion,) = [command for command in commands(text) if "completions" in command]
+    script = f"curl() {{ printf '%s\\n' \"$@\"; }}\n{completion}"
+    said = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=True, env={"CHAT_KEY": "k"}, cwd=tmp_path
+    ).stdout
+    assert "Authorization: Bearer k" in said and "http://10.0.0.11:8000/v1/completions" in said
+
+
+def test_expected_figures_stand_with_their_ranges() -> None:
+    text = runbook(factory.one_box())
+    assert "| time between tokens | 34 ms | 26 ms to 45 ms | `vllm:inter_token_latency_seconds` |" in text
+    assert "| KV cache of one engine | 123,000 tokens |" in text
+    assert "390 s for running answers" in text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_texts_are_shown_and_not_read_as_markup(text: str) -> None:
+    plan = factory.plan(
+        factory.serve_plan(
+            name=f"n{text}", model={"id": written(text), "checkpoint": written(text)}, hosts=(f"h{text}", "10.0.0.2")
+        )
+    )
+    written_text = runbook(plan)
+    # One table row a serve, whatever is in its name; headings, lists and HTML are those of the runbook only.
+    outside = re.sub(
+        r"(`+)(?!`)(.+?)(?<!`)\1(?!`)", "", re.sub(r"```sh\n.*?\n\s*```", "", written_text, flags=re.DOTALL)
+    )
+    assert "<script>" not in outside and outside.count("<!--") == 2
+    assert all(line.count("|") - line.count("\\|") in (0, 5, 6, 3) for line in outside.splitlines())
+    headings = [line for line in written_text.splitlines() if line.startswith("#")]
+    assert len(headings) == 8
+
+
+def test_code_spans() -> None:
+    assert code("a") == "`a`"
+    assert code("a`b") == "``a`b``"
+    assert code("`a`") == "`` `a` ``"
+    assert code("a|b") == "`a\\|b`"
+    assert code("") == "`  `"
