@@ -119,7 +119,7 @@ def test_unsafe_fix(text: str, code: str, message: str, right: str) -> None:
 @pytest.mark.parametrize(
     ("text", "code", "message", "understood"),
     [
-        ("a { x != 3, y = 1 }", "KC001", "`!=` is no sign", [("a", [], [("y", "=", 1)])]),
+        ("a { x != 3, y = 1 }", "KC001", "`!=` has no meaning here", [("a", [], [("y", "=", 1)])]),
         ("a { x = -3, y = 1 }", "KC005", "numbers have no sign", [("a", [], [("y", "=", 1)])]),
         ("a { x = 12345678901234567890, y = 1 }", "KC007", "20 digits", [("a", [], [("y", "=", 1)])]),
         ("a { x = 1e99 }", "KC005", "there are no exponents", [("a", [], [])]),

@@ -11,7 +11,7 @@ from kcluster.syntax.limits import MAX_REPORTED
 from kcluster.syntax.parser import decode, parse
 
 from .mutations import Mutation, character_mistakes, noise, token_mistakes, truncations
-from .reading import EXAMPLE, specs
+from .reading import EXAMPLE, mended, specs
 
 SEED = 20261123
 TEXTS = [EXAMPLE, *(path.read_text(encoding="utf-8") for path in specs())]
@@ -82,3 +82,16 @@ def test_two_mistakes_far_apart_are_both_found() -> None:
         both += len(parse(Source("t", one.text + other.text))[1]) == 2
     assert tried > 30
     assert both >= 0.9 * tried
+
+
+def test_safe_fixes_leave_sound_texts() -> None:
+    """A fix is called safe where it writes what the author must have meant: then nothing of the mistake is left."""
+    offered = sound = 0
+    for number, text in enumerate(TEXTS):
+        for mutation in token_mistakes(text, random.Random(SEED + number), 100):
+            _, found = parse(Source("t", mutation.text))
+            if len(found) == 1 and found[0].fixes and found[0].fixes[0].safety == "safe" and found[0].fixes[0].edits:
+                offered += 1
+                sound += not parse(Source("t", mended(mutation.text, found)))[1]
+    assert offered > 100
+    assert sound >= 0.97 * offered, (sound, offered)

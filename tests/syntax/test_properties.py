@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,7 +61,7 @@ def test_any_text_parses_to_something_with_spans_inside_it(text: str) -> None:
         for fix in one.fixes:
             edits = sorted((edit.span.start, edit.span.end) for edit in fix.edits)
             assert all(0 <= start <= end <= len(text) for start, end in edits)
-            assert all(first[1] <= second[0] for first, second in zip(edits, edits[1:], strict=False))
+            assert all(first[1] <= second[0] for first, second in pairwise(edits))
     assert list(found) == sorted(found, key=lambda one: one.sort_key())
     for item in file.items:
         for outer, inner in spans(item):

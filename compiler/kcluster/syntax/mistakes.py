@@ -28,6 +28,8 @@ _RANGE_OTHERWISE: Final = re.compile(r"([0-9]+)(?:-|:|\.\.\.|…|\.\.=|–)([0-9
 _THOUSANDS: Final = re.compile(r"[0-9]{1,3}(,[0-9]{3})+(?![0-9_.])")
 _CURLY_QUOTED: Final = re.compile(r"[“”„‟″«»][^“”„‟″«»\"\n]*[“”„‟″«»]")
 _NOTHING_MORE: Final = re.compile(r"[ \t]*(?:[\n#}]|\Z)")
+_THING_FOLLOWS: Final = re.compile(r"[ \t]*[A-Za-z_\"]")
+_OPERATOR_FOLLOWS: Final = re.compile(r"[ \t]*[^\s,(){}\[\]#\"=<>]{0,64}[ \t]*[=<>]")
 _BLOCK_FOLLOWS: Final = re.compile(r"[ \t]*(?:[A-Za-z_\"][^\s{}=#]*[ \t]*)?\{")
 _MEANT: Final = {
     ":": "EQUAL",
@@ -165,7 +167,7 @@ class _Mender:
             message = f"`{run}` is no word of this language; such text goes in quotes"
         else:
             return False
-        if span.end < len(self._text) and self._text[span.end] == '"':
+        if self._text[span.end : span.end + 1] in ('"', "("):
             return False
         fix = replace("put it in quotes", span, quote(run))
         self._report("KC001", message, span, label=f"write `{quote(run)}`", fixes=(fix,))
@@ -295,8 +297,8 @@ class _Mender:
         if kind is not None and self._reported_line[0] <= token.start <= self._reported_line[1]:
             self._keep(Token(kind, SIGNS[kind], token.start, token.end))
             return
-        if kind is None:
-            self._report("KC001", f"`{token.text}` is no sign of this language", token.span, label="here")
+        if kind is None or not self._is_operator_place(token):
+            self._report("KC001", f"`{token.text}` has no meaning here", token.span, label="here")
             self._keep(token._replace(type=SPOILT))
             return
         if kind == "EQUAL" and _BLOCK_FOLLOWS.match(self._text, token.end):
@@ -313,6 +315,13 @@ class _Mender:
         self._report("KC001", f"{what}, not `{token.text}`", token.span, label=f"write `{right}`", fixes=(fix,))
         self._keep(Token(kind, right, token.start, token.end))
 
+    def _is_operator_place(self, token: Token) -> bool:
+        """Whether a name stands before, and no operator follows that would be the one."""
+        if self._before() not in ("WORD", "STRING") or _OPERATOR_FOLLOWS.match(self._text, token.end):
+            return False
+        before = self._before(2)
+        return before in ("LPAREN", "COMMA") if self._open else before in (NEWLINE, "LBRACE", "RBRACE", "COMMA")
+
     def _semicolon(self, token: Token) -> None:
         last = _NOTHING_MORE.match(self._text, token.end) is not None
         fix = replace("remove it", token.span, "") if last else replace("write `,`", token.span, ",")
@@ -326,7 +335,9 @@ class _Mender:
         if quoted is not None:
             self._curly_quoted(Span(*quoted.span()))
             return
-        like = "*" if token.text == "×" else unicodedata.normalize("NFKC", token.text)
+        like = unicodedata.normalize("NFKC", token.text)
+        if token.text == "×" and self._before() == "NUMBER" and _THING_FOLLOWS.match(self._text, token.end):
+            like = "*"
         sign = next((kind for kind, text in SIGNS.items() if text == like), None)
         name = character_name(token.text) if not token.text.isascii() else f"`{token.text}`"
         if like == " " or sign is not None:

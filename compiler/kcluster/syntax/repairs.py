@@ -110,7 +110,7 @@ def _missing_equal(s: Situation) -> Repair | None:
     before_value = len(s.fed) == 1 and s.bad.type in ("NUMBER", "LBRACKET")
     before_call = len(s.fed) == 2 and s.bad.type == "LPAREN" and s.fed[1].type == "WORD"
     name_and_value = len(s.fed) == 2 and s.bad.type in _ENDS
-    if not (before_value or before_call or name_and_value):
+    if not (before_value or before_call or name_and_value) or s.coming() in (*OPERATORS, "LBRACKET"):
         return None
     key = s.fed[0]
     tokens = [key, put_in("EQUAL", key.end), *s.fed[1:], s.bad]
@@ -129,6 +129,8 @@ def _doubled_name(s: Situation) -> Repair | None:
 def _name_with_blanks(s: Situation) -> Repair | None:
     if len(s.fed) < 2 or s.bad.type not in OPERATORS or any(token.type != "WORD" for token in s.fed):
         return None
+    if s.coming() not in _VALUE_STARTS:
+        return None
     whole = Span(s.fed[0].start, s.fed[-1].end)
     name = "_".join(token.text for token in s.fed)
     tokens = [Token("WORD", name, whole.start, whole.end), s.bad]
@@ -144,6 +146,8 @@ def _value_on_next_line(s: Situation) -> Repair | None:
     if s.coming(1) in OPERATORS or (value.type == "WORD" and s.coming(1) not in (*_ENDS, "LPAREN")):
         return None
     edits = s.joined(s.fed[-1].end, value.start)
+    if edits and s.coming(1) in ("WORD", "STRING") and value.type in ("NUMBER", "STRING"):
+        edits = ()
     message = f"the value of `{s.fed[0].text}` stands on the line of its `{s.fed[-1].text}`"
     return Repair(message, value.span, [*s.fed, value], "move it up", edits, "move it up", swallowed=1)
 
