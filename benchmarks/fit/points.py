@@ -28,6 +28,7 @@ from kcluster.physics.memory import default_limits
 from kcluster.units import GIB, Figure
 
 RELEASES: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
+    ("2025-03-18", (0, 8)),
     ("2025-05-27", (0, 9)),
     ("2025-07-24", (0, 10)),
     ("2025-08-18", (0, 10, 1)),

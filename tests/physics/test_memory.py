@@ -234,6 +234,7 @@ def test_the_longest_length_starts_and_one_more_does_not() -> None:
     [
         (H100, VLLM_33, (1024, 8192)),
         (card("a100-80gb-sxm", 79.25, (8, 0)), VLLM_33, (256, 2048)),
+        (card("a100-80gb-sxm", 79.25, (8, 0)), EngineVersion("vllm", (0, 8, 5)), (1024, 8192)),
         (card("b200-sxm", 178.35, (10, 0)), VLLM_33, (1024, 16384)),
         (card("b200-sxm", 178.35, (10, 0)), VLLM_19, (1024, 8192)),
         (card("gb10", 121.65, (12, 1), link=None, form="soc"), VLLM_33, (256, 2048)),

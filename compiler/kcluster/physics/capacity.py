@@ -18,6 +18,7 @@ from kcluster.units import GIB, Figure, derive
 
 LARGEST_TIER_SINCE = (0, 28)
 GB10_SMALL_TIER_SINCE = (0, 33)
+A100_SMALL_TIER_SINCE = (0, 9)
 STATES_CHECKED_SINCE = (0, 20)
 """From vLLM 0.20 a hybrid with more max_num_seqs than blocks is refused before its graphs are captured."""
 MOST_LENGTH = 2**27
@@ -107,14 +108,15 @@ def default_limits(
 ) -> tuple[int, int]:
     """What the engine's API server takes for (max_num_seqs, max_num_batched_tokens) where they are not given.
 
-    Tiers by what the driver reports as total: 160 GiB (since 0.28), 70 GiB (A100 excepted, GB10 since 0.33), smaller. Source:
+    Tiers by what the driver reports as total: 160 GiB (since 0.28), 70 GiB (A100 excepted since 0.9, GB10 since 0.33), smaller. Source:
     vLLM, `engine/arg_utils.py`.
     """
     size = card.memory.value
+    a100 = card.id.startswith("a100") and since(engine, A100_SMALL_TIER_SINCE)
     gb10 = card.id == "gb10" and since(engine, GB10_SMALL_TIER_SINCE)
     if size >= 160 * GIB and since(engine, LARGEST_TIER_SINCE):
         sequences, batched = 1024, 16384
-    elif size >= 70 * GIB and not card.id.startswith("a100") and not gb10:
+    elif size >= 70 * GIB and not a100 and not gb10:
         sequences, batched = 1024, 8192
     else:
         sequences, batched = 256, 2048
