@@ -14,7 +14,7 @@ from kcluster.diagnostics import CODES
 from kcluster.pipeline import Checked, decode_and_check
 from kcluster.planner.types import SlaVerdict
 from kcluster.rules import run
-from kcluster.rules.operation import secret_reason
+from kcluster.rules.exposure import secret_reason
 from kcluster.rules.pages import page_of
 from kcluster.rules.sla import missed_at
 from kcluster.rules.words import counted, listed, quoted, ranged, shown

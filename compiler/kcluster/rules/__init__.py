@@ -19,7 +19,20 @@ if TYPE_CHECKING:
 
 PAGES_ONLY: Final = ("syntax", "names")
 """Families of codes that parsing and resolving report: pages without checks, which `run` need not import."""
-CHECKED: Final = ("fit", "axes", "bandwidth", "sla", "routing", "operation", "engine")
+CHECKED: Final = (
+    "fit",
+    "limits",
+    "axes",
+    "experts",
+    "bandwidth",
+    "sla",
+    "load",
+    "routing",
+    "exposure",
+    "operation",
+    "engine",
+    "formats",
+)
 
 __all__ = ["CHECKED", "PAGES_ONLY", "RULES", "Rule", "all_rules", "run"]
 

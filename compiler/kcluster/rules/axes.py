@@ -1,4 +1,4 @@
-"""Whether the cut is one: heads, experts, layers, widths and blocks against tp, pp, dp, ep and dcp (KC3xx)."""
+"""Whether the cut is one: heads, layers, widths and blocks against tp, pp and the number of cards (KC3xx)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from kcluster.physics.architecture import LatentAttention
 from kcluster.planner.types import Plan, ServePlan, Violation
 from kcluster.rules import ways
 from kcluster.rules.broken import cut_marks, reported
-from kcluster.rules.finding import Mark, blame, finding, gpus_of, place_of, written
+from kcluster.rules.finding import Mark, blame, finding, gpus_of, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, counted, listed
-from kcluster.spec.types import DraftSpec
 
 
-def _model_mark(serve: ServePlan, text: str) -> Mark | None:
+def model_mark(serve: ServePlan, text: str) -> Mark | None:
     """On the model's line: the size of it that the cut meets."""
     place = written(serve.serve, "id", "checkpoint")
     return Mark(place, text) if place is not None else None
 
 
-def _heads_text(serve: ServePlan) -> str:
+def heads_text(serve: ServePlan) -> str:
     attention = serve.serve.model.architecture.value.attention
     if attention is None:
         return ""
@@ -98,7 +97,7 @@ def heads_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
         plan,
         "KC301",
         "error",
-        marks=lambda serve, _: (_model_mark(serve, _heads_text(serve)), _gpus_mark(serve)),
+        marks=lambda serve, _: (model_mark(serve, heads_text(serve)), _gpus_mark(serve)),
         help=_tp_help,
     )
 
@@ -152,7 +151,7 @@ def kv_heads(plan: Plan) -> Iterator[Diagnostic]:
         "KC302",
         "note",
         unless=("KC301",),
-        marks=lambda serve, _: (_model_mark(serve, _heads_text(serve)), *cut_marks(serve, "tp")),
+        marks=lambda serve, _: (model_mark(serve, heads_text(serve)), *cut_marks(serve, "tp")),
         help=_kv_heads_help,
     )
 
@@ -279,7 +278,7 @@ def pipeline_layers(plan: Plan) -> Iterator[Diagnostic]:
         "KC304",
         "warning",
         marks=lambda serve, _: (
-            _model_mark(serve, counted(len(serve.serve.model.architecture.value.layers), "layer")),
+            model_mark(serve, counted(len(serve.serve.model.architecture.value.layers), "layer")),
             *cut_marks(serve, "pp"),
         ),
         help=_stage_help,
@@ -294,65 +293,6 @@ def _stage_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
         yield f"`pp` of at most {count(layers)}"
     elif violation.subject == "pp" and fitting and not violation.fatal:
         yield f"`pp` of {listed((count(size) for size in fitting[:6]), 'or')} divides {count(layers)} layers"
-
-
-@rule("KC305", stage="plan")
-def expert_parallel(plan: Plan) -> Iterator[Diagnostic]:
-    """
-    What it checks
-    Expert parallel is asked of a model with experts; with the expert balancer, experts and redundant ones divide by the ranks (errors). Without it,
-    uneven experts are pointed out (note). Whether the link carries the experts' traffic is KC404's question.
-
-    Why
-    With expert parallel each rank holds whole experts and tokens travel to them. A dense model has none, and a link that makes a token wait longer
-    than its experts take gives the gain away.
-
-    Example
-    ```kcluster bad
-    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
-    hardware box { gpus = 2 * l40s }
-    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
-    serve chat {
-      model = llama, hardware = box, sla = team
-      parallel {
-        tp = 2
-        ep = on   #! KC305
-      }
-    }
-    ```
-
-    ```kcluster good
-    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
-    hardware box { gpus = 2 * l40s }
-    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
-    serve chat {
-      model = llama, hardware = box, sla = team
-      parallel { tp = 2 }
-    }
-    ```
-
-    Fix
-    Leave `ep` at `auto`; with `eplb`, as many redundant experts as the message names.
-
-    Source
-    vLLM 0.33, `config/model.py` ("number of experts must be greater than 0"), `fused_moe/expert_map_manager.py` (the first ranks get one more) and
-    `fused_moe/layer.py` (with the balancer the sum must divide).
-    """
-    yield from reported(
-        plan,
-        "KC305",
-        "note",
-        at=lambda serve, violation: blame(serve.serve, violation.subject, "ep", "eplb"),
-        marks=lambda serve, _: (_model_mark(serve, _experts_text(serve)), *cut_marks(serve)),
-        help=lambda serve, violation: (
-            ("leave `ep` out",) if violation.fatal and serve.serve.model.architecture.value.moe is None else ()
-        ),
-    )
-
-
-def _experts_text(serve: ServePlan) -> str:
-    moe = serve.serve.model.architecture.value.moe
-    return f"{count(moe.experts)} experts" if moe is not None else "no experts"
 
 
 @rule("KC306", stage="plan")
@@ -423,85 +363,6 @@ def _block_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
     if "experts" in violation.because and not serve.chosen.cut.ep:
         yield "`ep = on` keeps every expert whole on one rank"
     yield from _tp_help(serve, violation)
-
-
-@rule("KC307", stage="plan")
-def decode_context_parallel(plan: Plan) -> Iterator[Diagnostic]:
-    """
-    What it checks
-    Decode context parallel keeps its constraints: it divides tp, and for grouped heads tp exceeds the KV heads by at least dcp (errors).
-
-    Why
-    dcp cuts the KV of a request over ranks that would otherwise hold the same copy. Where there is no copy there is nothing to cut.
-
-    Example
-    ```kcluster bad
-    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
-    hardware box { gpus = 4 * l40s }
-    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
-    serve chat {
-      model = llama, hardware = box, sla = team
-      parallel {
-        tp  = 4
-        dcp = 2   #! KC307
-      }
-    }
-    ```
-
-    ```kcluster good
-    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
-    hardware box { gpus = 4 * l40s }
-    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
-    serve chat {
-      model = llama, hardware = box, sla = team
-      parallel { tp = 4 }
-    }
-    ```
-
-    Fix
-    Leave `dcp` out. It pays for latent attention, and where tp is larger than the KV heads.
-
-    Source
-    vLLM 0.33, `config/parallel.py` and `config/model.py` (three distinct refusals for grouped heads); not supported with sliding windows
-    (`v1/kv_cache_interface.py`).
-    """
-    yield from reported(
-        plan,
-        "KC307",
-        "note",
-        marks=lambda serve, _: (_model_mark(serve, _heads_text(serve)), *cut_marks(serve)),
-        help=lambda *_: ("leave `dcp` out",),
-    )
-    for serve in plan.serves:
-        if _dcp_would_help(serve):
-            cut = serve.chosen.cut
-            attention = serve.serve.model.architecture.value.attention
-            held = "the whole latent" if isinstance(attention, LatentAttention) else "the same KV head"
-            yield finding(
-                "KC307",
-                f"{counted(cut.tp, 'rank')} hold {held}, and the KV cache is short: `dcp` would share it",
-                blame(serve.serve, "tp"),
-                severity="note",
-                marks=(_model_mark(serve, _heads_text(serve)),),
-                help=("`dcp = 2` or more, a divisor of tp",),
-            )
-
-
-def _dcp_would_help(serve: ServePlan) -> bool:
-    """Whether KV is held more than once, short, and could be shared."""
-    cut = serve.chosen.cut
-    attention = serve.serve.model.architecture.value.attention
-    short = any(violation.code in ("KC203", "KC204") for violation in serve.chosen.violations)
-    if not short or cut.dcp > 1 or cut.tp == 1 or attention is None:
-        return False
-    if isinstance(attention, LatentAttention):
-        return True
-    sliding = any(
-        getattr(mixer, "window", None) or getattr(mixer, "chunk", None)
-        for layer in serve.serve.model.architecture.value.layers
-        for mixer in layer.mixers
-    )
-    return not sliding and cut.tp >= 2 * attention.kv_heads and (attention.heads // attention.kv_heads) % 2 == 0
 
 
 @rule("KC308", stage="plan")
@@ -608,78 +469,10 @@ def intermediate_not_divisible(plan: Plan) -> Iterator[Diagnostic]:
         "error",
         unless=("KC301",),
         at=lambda serve, _: blame(serve.serve, "tp", "dp"),
-        marks=lambda serve, violation: (_model_mark(serve, _width_text(violation)), *cut_marks(serve, "tp")),
+        marks=lambda serve, violation: (model_mark(serve, _width_text(violation)), *cut_marks(serve, "tp")),
         help=_block_help,
     )
 
 
 def _width_text(violation: Violation) -> str:
     return f"{violation.figures[0].name} size {count(violation.figures[0].value)}" if violation.figures else ""
-
-
-@rule("KC310", stage="plan")
-def speculative_constraints(plan: Plan) -> Iterator[Diagnostic]:
-    """
-    What it checks
-    A draft model runs on one rank or on as many as its target, not on a number between.
-
-    Why
-    The engine refuses another tensor-parallel size of the draft when it reads its configuration.
-
-    Example
-    ```kcluster bad
-    model llama {
-      id = "meta-llama/Llama-3.1-70B-Instruct"
-      draft {
-        id     = "meta-llama/Llama-3.2-1B"
-        tokens = 3
-        tp     = 2   #! KC310
-      }
-    }
-    hardware node { gpus = 4 * h100-sxm }
-    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
-    serve chat {
-      model = llama, hardware = node, sla = team
-      parallel { tp = 4 }
-    }
-    ```
-
-    ```kcluster good
-    model llama {
-      id = "meta-llama/Llama-3.1-70B-Instruct"
-      draft {
-        id     = "meta-llama/Llama-3.2-1B"
-        tokens = 3
-        tp     = 1
-      }
-    }
-    hardware node { gpus = 4 * h100-sxm }
-    sla team { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
-    serve chat {
-      model = llama, hardware = node, sla = team
-      parallel { tp = 4 }
-    }
-    ```
-
-    Fix
-    `tp = 1` or the target's in the `draft` block, or leave it out.
-
-    Source
-    vLLM 0.33, `config/speculative.py`: `draft_tensor_parallel_size` is 1 or the target's.
-    """
-    for serve in plan.serves:
-        draft = serve.serve.model.draft
-        if draft is not None:
-            yield from _draft(serve, draft)
-
-
-def _draft(serve: ServePlan, draft: DraftSpec) -> Iterator[Diagnostic]:
-    cut = serve.chosen.cut
-    if draft.tp is not None and draft.tp.value not in (1, cut.tp):
-        yield finding(
-            "KC310",
-            f"the draft's tp {draft.tp.value} is neither 1 nor the target's {cut.tp}",
-            place_of(draft.tp),
-            marks=cut_marks(serve),
-            help=("`tp = 1`" + (f" or `tp = {cut.tp}`" if cut.tp > 1 else ""),),
-        )
