@@ -85,7 +85,9 @@ def test_only_the_command_line_prints_or_exits(path: Path) -> None:
         return
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("print", "exit", "quit", "input", "exec"), f"{node.func.id} at line {node.lineno}"
+            assert node.func.id not in ("print", "exit", "quit", "input", "exec"), (
+                f"{node.func.id} at line {node.lineno}"
+            )
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             place = (node.value.id, node.attr)
             assert place not in {("sys", "exit"), ("os", "environ"), ("time", "time"), ("os", "getenv")}, place
@@ -120,10 +122,19 @@ def test_lint_loads_little() -> None:
 
 
 def test_no_registry_and_no_machine_paths_in_tracked_files() -> None:
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    tracked = (
+        subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    )
     bad = []
     # Put together here so that this file does not hold what it looks for.
-    needles = ["pypi" + ".org", "files.python" + "hosted", "registry.npm" + "js", "deb.debian" + ".org", "/work" + "/main", "/root" + "/"]
+    needles = [
+        "pypi" + ".org",
+        "files.python" + "hosted",
+        "registry.npm" + "js",
+        "deb.debian" + ".org",
+        "/work" + "/main",
+        "/root" + "/",
+    ]
     for name in filter(None, tracked):
         path = ROOT / name
         if path.is_file():

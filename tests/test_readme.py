@@ -35,7 +35,13 @@ def output(kind: str, what: str, path: str, tmp_path: Path) -> str:
         work.mkdir()
         (work / "specs").symlink_to(ROOT / "specs")
     done = subprocess.run(
-        ["bash", "-c", what], cwd=work, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False, timeout=120
+        ["bash", "-c", what],
+        cwd=work,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
@@ -51,7 +57,9 @@ def test_the_readme_shows_what_happens(path_with_kcluster: str, tmp_path: Path) 
     if os.environ.get("KCLUSTER_UPDATE_README"):
         README.write_text(fresh)
     else:
-        assert fresh == text, "the README shows something else than what happens: `make update`, and read the difference"
+        assert fresh == text, (
+            "the README shows something else than what happens: `make update`, and read the difference"
+        )
 
 
 def test_the_commands_that_the_readme_names_work(path_with_kcluster: str) -> None:

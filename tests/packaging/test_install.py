@@ -65,7 +65,13 @@ def works(bin_: Path, elsewhere: Path) -> str:
 
 def test_the_wheel_holds_what_it_needs(built: tuple[Path, Path]) -> None:
     names = set(zipfile.ZipFile(built[0]).namelist())
-    for name in ("syntax/kcluster.lark", "syntax/tables.bin", "catalog/data/gpus.toml", "schemas/plan.schema.json", "py.typed"):
+    for name in (
+        "syntax/kcluster.lark",
+        "syntax/tables.bin",
+        "catalog/data/gpus.toml",
+        "schemas/plan.schema.json",
+        "py.typed",
+    ):
         assert f"kcluster/{name}" in names, name
     assert not [name for name in names if not name.startswith(("kcluster/", "kcluster-"))]
 

@@ -32,7 +32,13 @@ async def request(
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     try:
         data = json.dumps({"stream": stream, **(body or {})}).encode() if method == "POST" else b""
-        rows = {"Host": "localhost", "X-Test-Id": name, "Connection": "close", "Content-Length": str(len(data)), **(headers or {})}
+        rows = {
+            "Host": "localhost",
+            "X-Test-Id": name,
+            "Connection": "close",
+            "Content-Length": str(len(data)),
+            **(headers or {}),
+        }
         head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{key}: {value}\r\n" for key, value in rows.items()) + "\r\n"
         sent = time.monotonic()
         writer.write(head.encode() + data)

@@ -59,9 +59,7 @@ class StandIn:
         wanted = json.loads(body or b"{}")
         pause = float(wanted.get("seconds", self.random.uniform(0.1, 0.5)))
         if wanted.get("stream"):
-            writer.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-            )
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
             for number in range(CHUNKS):
                 self.chunk(writer, f"data: {json.dumps({'n': number})}\n\n".encode())
                 await writer.drain()
@@ -70,7 +68,9 @@ class StandIn:
             self.chunk(writer, b"")
         else:
             await asyncio.sleep(pause)
-            self.answer(writer, 200, json.dumps({"text": "x" * 64, "authorization": headers.get("authorization")}).encode())
+            self.answer(
+                writer, 200, json.dumps({"text": "x" * 64, "authorization": headers.get("authorization")}).encode()
+            )
         await writer.drain()
         self.log.write(f"end {name}\n")
 

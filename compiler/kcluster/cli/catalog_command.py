@@ -116,4 +116,6 @@ def _table(rows: list[dict[str, Any]]) -> str:
     cells = [[name.replace("_", " ") for name in names]]
     cells += [["-" if row[name] is None else str(row[name]) for name in names] for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )

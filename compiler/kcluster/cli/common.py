@@ -48,7 +48,9 @@ def add_paths(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
         help="a spec, a folder of specs, or - for standard input" + (" (default: this folder)" if several else ""),
     )
     parser.add_argument(
-        "--stdin-filename", metavar="PATH", help="the path that findings name, and imports start from, for standard input"
+        "--stdin-filename",
+        metavar="PATH",
+        help="the path that findings name, and imports start from, for standard input",
     )
 
 
@@ -111,7 +113,9 @@ def wants_color(stream: TextIO, choice: str = "auto") -> bool:
 
 
 def add_color(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="colours (default: on a terminal)")
+    parser.add_argument(
+        "--color", choices=("auto", "always", "never"), default="auto", help="colours (default: on a terminal)"
+    )
 
 
 def width_of(stream: TextIO) -> int:

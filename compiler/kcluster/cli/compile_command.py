@@ -16,8 +16,12 @@ from kcluster.targets.types import Artifact
 def configure(parser: argparse.ArgumentParser) -> None:
     add_paths(parser, several=False)
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="the folder to write into")
-    parser.add_argument("--target", metavar="NAME", action="append", help="only these targets (default: what the spec asks for)")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 with a diff where DIR is not what would be written")
+    parser.add_argument(
+        "--target", metavar="NAME", action="append", help="only these targets (default: what the spec asks for)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 with a diff where DIR is not what would be written"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite files that kcluster did not write")
     add_color(parser)
 

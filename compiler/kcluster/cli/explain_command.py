@@ -9,7 +9,9 @@ from kcluster.diagnostics import CODES, code_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("code", nargs="?", metavar="CODE", help="a code (KC202) or a rule's name (context-does-not-fit)")
+    parser.add_argument(
+        "code", nargs="?", metavar="CODE", help="a code (KC202) or a rule's name (context-does-not-fit)"
+    )
     parser.add_argument("--list", action="store_true", help="list every code with its severity and what it catches")
     parser.add_argument("--format", choices=("text", "json", "markdown"), default="text")
 
@@ -26,7 +28,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         import json
 
-        row = {"code": code.code, "name": code.name, "severity": code.severity, "summary": code.summary, "page": page(code.code)}
+        row = {
+            "code": code.code,
+            "name": code.name,
+            "severity": code.severity,
+            "summary": code.summary,
+            "page": page(code.code),
+        }
         say(json.dumps(row, indent=2, ensure_ascii=False))
     else:
         say(markdown(code.code) if arguments.format == "markdown" else page(code.code))

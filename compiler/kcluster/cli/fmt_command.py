@@ -9,7 +9,19 @@ import os
 import sys
 from pathlib import Path
 
-from kcluster.cli.common import FINDINGS, OK, STDIN, Input, add_color, add_paths, complain, inputs, say, wants_color, width_of
+from kcluster.cli.common import (
+    FINDINGS,
+    OK,
+    STDIN,
+    Input,
+    add_color,
+    add_paths,
+    complain,
+    inputs,
+    say,
+    wants_color,
+    width_of,
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +47,9 @@ def _format(one: Input, arguments: argparse.Namespace) -> int:
     _, found = parse(source)
     errors = tuple(finding for finding in (*bad_bytes, *found) if finding.severity == "error")
     if errors:
-        sys.stderr.write(render("pretty", errors, color=wants_color(sys.stderr, arguments.color), width=width_of(sys.stderr)))
+        sys.stderr.write(
+            render("pretty", errors, color=wants_color(sys.stderr, arguments.color), width=width_of(sys.stderr))
+        )
         complain(f"{one.path} has syntax errors and is left as it is")
         return FINDINGS
     text = format_source(source)

@@ -135,7 +135,9 @@ def _link(name: str) -> dict[str, Any]:
 
 def _model_text(known: dict[str, Any]) -> str:
     counted, total = known["parameters"], known["parameters"]["total"]
-    lines = [f"{known['id']}   {known['class'] or known['model_type']}" + (f" · {known['note']}" if known["note"] else "")]
+    lines = [
+        f"{known['id']}   {known['class'] or known['model_type']}" + (f" · {known['note']}" if known["note"] else "")
+    ]
     lines.append(f"  layers {known['layers']} · hidden {known['hidden']:,} · vocabulary {known['vocabulary']:,}")
     positions = known["max_positions"]
     lines.append(f"  longest context {positions:,} tokens" if positions else "  longest context not stated")

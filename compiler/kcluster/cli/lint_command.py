@@ -15,10 +15,16 @@ from kcluster.render import FORMATS, render, summary
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_paths(parser)
-    parser.add_argument("--format", choices=sorted(FORMATS), default="pretty", help="how findings are written (default: pretty)")
+    parser.add_argument(
+        "--format", choices=sorted(FORMATS), default="pretty", help="how findings are written (default: pretty)"
+    )
     parser.add_argument("--strict", action="store_true", help="exit 1 on warnings too")
-    parser.add_argument("--select", metavar="CODES", action="append", default=[], help="report only these codes or prefixes (KC2,KC501)")
-    parser.add_argument("--ignore", metavar="CODES", action="append", default=[], help="leave these codes or prefixes out")
+    parser.add_argument(
+        "--select", metavar="CODES", action="append", default=[], help="report only these codes or prefixes (KC2,KC501)"
+    )
+    parser.add_argument(
+        "--ignore", metavar="CODES", action="append", default=[], help="leave these codes or prefixes out"
+    )
     add_color(parser)
 
 
@@ -45,7 +51,9 @@ def _codes(given: list[str]) -> tuple[str, ...]:
             continue
         known = code_of(text)
         if known is None and not _is_prefix(text):
-            raise UsageError(f"`{text}` is neither a code nor the beginning of one (kcluster explain --list names them)")
+            raise UsageError(
+                f"`{text}` is neither a code nor the beginning of one (kcluster explain --list names them)"
+            )
         codes.append(known.code if known else text.upper())
     return tuple(codes)
 

@@ -14,7 +14,11 @@ from kcluster.pipeline import Checked, decode_and_check
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_paths(parser)
-    parser.add_argument("--why", metavar="FIGURE", help="print the arithmetic behind a figure (memory, memory.weights_gib, performance.itl_s, …)")
+    parser.add_argument(
+        "--why",
+        metavar="FIGURE",
+        help="print the arithmetic behind a figure (memory, memory.weights_gib, performance.itl_s, …)",
+    )
     parser.add_argument("--all", action="store_true", help="every candidate with its verdict")
     parser.add_argument("--format", choices=("text", "json", "toml"), default="text")
     add_color(parser)

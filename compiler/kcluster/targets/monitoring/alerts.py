@@ -103,7 +103,13 @@ def _case(alert: Alert, *, firing: bool) -> Yaml:
     if firing:
         labels = {**dict(alert.seen), "severity": alert.severity, **dict(alert.labels)}
         expected.append(
-            {"exp_labels": labels, "exp_annotations": {"summary": _filled(alert.summary, labels), "description": _filled(alert.description, labels)}}
+            {
+                "exp_labels": labels,
+                "exp_annotations": {
+                    "summary": _filled(alert.summary, labels),
+                    "description": _filled(alert.description, labels),
+                },
+            }
         )
     return {
         "interval": "15s",

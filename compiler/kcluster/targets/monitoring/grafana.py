@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from kcluster.physics.results import Performance
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.targets.header import header_lines
 from kcluster.targets.monitoring.metrics import (
@@ -61,7 +62,11 @@ def _panels(serve: ServePlan) -> list[dict[str, Any]]:
     def quantile(metric: str, share: str) -> str:
         return f"histogram_quantile({share}, sum by (le) (rate({selector(metric + '_bucket', **of)}{rate})))"
 
-    kv = f"KV cache in use; the plan has {serve.chosen.memory.kv_tokens.value:,.0f} tokens a replica" if serve.chosen.memory else ""
+    kv = (
+        f"KV cache in use; the plan has {serve.chosen.memory.kv_tokens.value:,.0f} tokens a replica"
+        if serve.chosen.memory
+        else ""
+    )
     return [
         _panel(serve, "KV usage", "percentunit", kv, [(selector(KV_USAGE, **of), "replica {{replica}}")], highest=1.0),
         _panel(
@@ -79,15 +84,15 @@ def _panels(serve: ServePlan) -> list[dict[str, Any]]:
         ),
         _panel(
             serve, "output tokens a second", "short", "All replicas together, and what the plan expects at full load.",
-            [(f"sum(rate({selector(OUTPUT_TOKENS, **of)}{rate}))", "measured"), *_expected(performance and performance.throughput)],
+            [(f"sum(rate({selector(OUTPUT_TOKENS, **of)}{rate}))", "measured"), *_expected(performance, "throughput")],
         ),
         _panel(
             serve, "time to first token", "s", "",
-            [(quantile(TTFT, "0.5"), "median"), (quantile(TTFT, "0.95"), "p95"), *_expected(performance and performance.ttft)],
+            [(quantile(TTFT, "0.5"), "median"), (quantile(TTFT, "0.95"), "p95"), *_expected(performance, "ttft")],
         ),
         _panel(
             serve, "time between tokens", "s", "",
-            [(quantile(ITL, "0.5"), "median"), (quantile(ITL, "0.95"), "p95"), *_expected(performance and performance.itl)],
+            [(quantile(ITL, "0.5"), "median"), (quantile(ITL, "0.95"), "p95"), *_expected(performance, "itl")],
         ),
         _panel(
             serve, "prefix cache hits", "percentunit", "Share of prompt tokens that were in the cache.",
@@ -98,18 +103,28 @@ def _panels(serve: ServePlan) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _expected(figure: Figure | None) -> list[tuple[str, str]]:
-    """The plan's prediction with its range, as constant lines."""
-    if figure is None:
+def _expected(performance: Performance | None, name: str) -> list[tuple[str, str]]:
+    """The plan's prediction of a figure with its range, as constant lines."""
+    if performance is None:
         return []
+    figure: Figure = getattr(performance, name)
     low, high = figure.range()
     return [(f"{figure.value:.6g}", "plan"), (f"{low:.6g}", "plan, low"), (f"{high:.6g}", "plan, high")]
 
 
 def _panel(
-    serve: ServePlan, title: str, unit: str, description: str, queries: list[tuple[str, str]], highest: float | None = None
+    serve: ServePlan,
+    title: str,
+    unit: str,
+    description: str,
+    queries: list[tuple[str, str]],
+    highest: float | None = None,
 ) -> dict[str, Any]:
-    defaults: dict[str, Any] = {"unit": unit, "min": 0, "custom": {"lineWidth": 1, "fillOpacity": 0, "showPoints": "never"}}
+    defaults: dict[str, Any] = {
+        "unit": unit,
+        "min": 0,
+        "custom": {"lineWidth": 1, "fillOpacity": 0, "showPoints": "never"},
+    }
     if highest is not None:
         defaults["max"] = highest
     dashed = [

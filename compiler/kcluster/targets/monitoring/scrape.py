@@ -12,7 +12,9 @@ VLLM_ROUTER_METRICS = f"{LOOPBACK}:29000"
 
 def scrape(plan: Plan, watched: tuple[ServePlan, ...]) -> dict[str, Yaml]:
     """`prometheus.yml` as a mapping."""
-    jobs: list[Yaml] = [{"job_name": "kcluster", "static_configs": [_replica(plan, s, n) for s, n in _replicas(watched)]}]
+    jobs: list[Yaml] = [
+        {"job_name": "kcluster", "static_configs": [_replica(plan, s, n) for s, n in _replicas(watched)]}
+    ]
     kinds = {front.kind for front in fronts(plan)}
     if "haproxy" in kinds:
         jobs.append({"job_name": "kcluster-haproxy", "static_configs": [{"targets": [HAPROXY_METRICS]}]})
