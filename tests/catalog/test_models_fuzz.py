@@ -13,16 +13,14 @@ from typing import Any
 
 import pytest
 
-from kcluster.catalog.config_json import read_config
-from kcluster.catalog.families_common import FAMILIES
+from kcluster.catalog.config_json import model_types, read_config
 from kcluster.catalog.formats import WEIGHT_FORMATS, format_of_checkpoint
 from kcluster.catalog.models import find_model, model_ids, read_row
 from kcluster.physics.cut import Cut
 from kcluster.physics.parameters import parameters
 from kcluster.physics.weights import stage_weights, weight_bytes
 
-read_config({})  # registers the families
-MODEL_TYPES = sorted(FAMILIES)
+MODEL_TYPES = model_types()
 CASES = int(os.environ.get("KCLUSTER_FUZZ", "1500"))
 
 HOSTILE: tuple[Any, ...] = (

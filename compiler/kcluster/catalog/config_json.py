@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 
-from kcluster.catalog.families_common import FAMILIES
+from kcluster.catalog.families_common import FAMILIES, Family
 from kcluster.catalog.families_fields import ConfigProblem, Fields, shown
 from kcluster.physics.architecture import Architecture
 
-__all__ = ["ConfigProblem", "read_config"]
+__all__ = ["ConfigProblem", "model_types", "read_config"]
 
+# modules of families by how often their models are asked for; each registers its readers when it is imported
+_MODULES = ("dense", "moe", "latent", "hybrid", "multimodal", "sparse", "kimi", "wrapped", "older")
 _INNER = ("text_config", "llm_config", "language_config")
+
+
+def family_of(model_type: str) -> Family | None:
+    """The reader of a `model_type`; no more modules of families are imported than it takes to find it."""
+    for name in _MODULES:
+        if model_type in FAMILIES:
+            break
+        import_module(f"kcluster.catalog.families_{name}")
+    return FAMILIES.get(model_type)
+
+
+def model_types() -> tuple[str, ...]:
+    """Every `model_type` that a family reads, sorted."""
+    family_of("")
+    return tuple(sorted(FAMILIES))
 
 
 def read_config(config: object) -> tuple[Architecture | None, tuple[ConfigProblem, ...]]:
@@ -22,19 +40,6 @@ def read_config(config: object) -> tuple[Architecture | None, tuple[ConfigProble
     Returns:
         The architecture, or None with the problems by the dotted names of their fields.
     """
-    # families register themselves when they are imported
-    from kcluster.catalog import (  # noqa: F401
-        families_dense,
-        families_hybrid,
-        families_kimi,
-        families_latent,
-        families_moe,
-        families_multimodal,
-        families_older,
-        families_sparse,
-        families_wrapped,
-    )
-
     problems: list[ConfigProblem] = []
     if not isinstance(config, Mapping):
         return None, (ConfigProblem("config.json", f"must be a table, not {shown(config)}"),)
@@ -48,7 +53,7 @@ def read_config(config: object) -> tuple[Architecture | None, tuple[ConfigProble
             problems.append(ConfigProblem(name, f"must be a table, not {shown(inner)}"))
     outer = Fields((("", config),), problems)
     model_type = outer.text("model_type")
-    reader = FAMILIES.get(model_type)
+    reader = family_of(model_type)
     if reader is None:
         message = f"{shown(model_type)} is not an architecture that is known here" if model_type else "is missing"
         problems.append(ConfigProblem("model_type", message))

@@ -198,7 +198,7 @@ def gemma4_audio(f: Fields, hidden: int) -> int:
     heads = a.integer("num_attention_heads", high=MAX_HEADS)
     kernel = a.integer("conv_kernel_size", default=5, high=1024)
     channels = a.integers("subsampling_conv_channels", low=1, high=100_000) or (128, 32)
-    out = a.integer("output_proj_dims", default=width)
+    out = a.integer("output_proj_dims", default=1536)
     first, second = channels[0], channels[-1]
     front = 9 * first + first + 9 * first * second + second + first // 4 * second * width
     feed = 8 * width * width + 2 * width

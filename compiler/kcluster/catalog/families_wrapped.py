@@ -5,7 +5,6 @@ from __future__ import annotations
 from attrs import evolve
 
 from kcluster.catalog.families_common import (
-    FAMILIES,
     build,
     class_name,
     family,
@@ -13,7 +12,7 @@ from kcluster.catalog.families_common import (
     mixed_attention,
     read_sizes,
 )
-from kcluster.catalog.families_dense import glm4
+from kcluster.catalog.families_dense import glm4, llama
 from kcluster.catalog.families_fields import Fields, shown
 from kcluster.catalog.families_moe import glm4_moe
 from kcluster.catalog.families_vision import clip_vision, glm_vision, internvl_vision, muse_vision
@@ -22,11 +21,13 @@ from kcluster.physics.architecture import Architecture, DenseFfn, Layer
 
 def inner(f: Fields, default: str) -> Architecture:
     """The language model inside, read by its own family."""
+    from kcluster.catalog.config_json import family_of
+
     kind = Fields(f.tables[:1], f.problems).text("model_type", default=default) if len(f.tables) > 1 else default
-    reader = FAMILIES.get(kind)
-    if reader is None:
+    reader = family_of(kind)
+    if reader is None or kind == f.kind:
         f.problem("text_config.model_type", f"{shown(kind)} is not an architecture that is known here")
-        reader = FAMILIES["llama"]
+        reader = llama
     arch = reader(Fields(f.tables, f.problems, kind))
     return evolve(arch, model_type=f.kind, class_name=class_name(f))
 

@@ -6,7 +6,6 @@ attention, `-experts` only routed experts, `-g32` and `-g64` state the group whe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -95,36 +94,40 @@ WEIGHT_FORMATS: Final[dict[str, WeightFormat]] = _formats()
 
 # ---- by the name of a checkpoint ----
 
-_SUFFIXES: Final = (
-    # what a checkpoint's name ends in, and the format that it says
-    (r"fp8[-_.]?block", "fp8-block"),
-    (r"(?:w8a8[-_.])?fp8(?:[-_.](?:dynamic|kv|kv-cache|static|per-tensor|tensorwise))?", "fp8"),
-    (r"nvfp4(?:a16)?(?:-v\d)?", "nvfp4"),
-    (r"fp4", "nvfp4"),
-    (r"(?:w-)?mxfp4(?:-a-fp8)?", "mxfp4"),
-    (r"mxfp8", "mxfp8"),
-    (r"awq(?:[-_](?:int4|4bit|marlin|w4a16|w4|g128))?", "awq-int4"),
-    (r"int4[-_]awq", "awq-int4"),
-    (r"gptq[-_](?:int8|8bit)", "gptq-int8"),
-    (r"gptq(?:[-_](?:int4|4bit|w4a16|marlin))?", "gptq-int4"),
-    (r"(?:int4[-_])?autoround(?:[-_]int4)?", "gptq-int4"),
-    (r"int4[-_]gptq", "gptq-int4"),
-    (r"(?:quantized\.)?w8a8(?:[-_]int8)?", "int8"),
-    (r"(?:quantized\.)?w8a16", "w8a16"),
-    (r"(?:quantized\.|qat-)?w4a16(?:-ct|-g128)?", "w4a16"),
-    (r"(?:unsloth-)?bnb-4bit", "bnb-int4"),
-    (r"int8", "int8"),
-    (r"gguf", "gguf-q4_k_m"),
-)
-_SUFFIX: Final = tuple((re.compile(rf"^(.+?)[-_.](?:{pattern})$", re.IGNORECASE), name) for pattern, name in _SUFFIXES)
+# what a checkpoint's name ends in (with `-` for any of `-`, `_` and `.`), and the format that it says
+_ENDINGS: Final = {
+    ending: name
+    for name, endings in (
+        (
+            "fp8",
+            "fp8 fp8-dynamic fp8-kv fp8-kv-cache fp8-static fp8-per-tensor fp8-tensorwise w8a8-fp8 w8a8-fp8-dynamic",
+        ),
+        ("fp8-block", "fp8-block"),
+        ("nvfp4", "nvfp4 nvfp4-v2 nvfp4-v3 nvfp4a16 fp4"),
+        ("mxfp4", "mxfp4 w-mxfp4-a-fp8"),
+        ("mxfp8", "mxfp8"),
+        ("awq-int4", "awq awq-int4 awq-4bit awq-marlin awq-w4a16 awq-w4 awq-g128 int4-awq"),
+        (
+            "gptq-int4",
+            "gptq gptq-int4 gptq-4bit gptq-w4a16 gptq-marlin int4-gptq autoround autoround-int4 int4-autoround",
+        ),
+        ("gptq-int8", "gptq-int8 gptq-8bit"),
+        ("int8", "int8 w8a8 w8a8-int8 int8-w8a8 quantized-w8a8"),
+        ("w8a16", "w8a16 quantized-w8a16"),
+        ("w4a16", "w4a16 w4a16-ct w4a16-g128 quantized-w4a16 qat-w4a16 qat-w4a16-ct"),
+        ("bnb-int4", "bnb-4bit unsloth-bnb-4bit"),
+        ("gguf-q4_k_m", "gguf"),
+    )
+    for ending in endings.split()
+}
 
 
 def checkpoint_suffix(name: str) -> tuple[str, str | None]:
     """A checkpoint's name without what says its format, and that format ("…-FP8-dynamic" is fp8); None where it says nothing."""
-    for pattern, packed in _SUFFIX:
-        match = pattern.match(name[:200])
-        if match:
-            return match.group(1), packed
+    plain = name[:200].lower().replace("_", "-").replace(".", "-")
+    for index, char in enumerate(plain):
+        if char == "-" and index and plain[index + 1 :] in _ENDINGS:
+            return name[:index], _ENDINGS[plain[index + 1 :]]
     return name, None
 
 
@@ -139,6 +142,12 @@ def _texts(value: object) -> Iterator[str]:
         yield from (item for item in list(value)[:20_000] if isinstance(item, str) and len(item) < 500)
 
 
+def _numbered(text: str) -> bool:
+    """Whether a module's name has the number of a layer in it."""
+    _, found, rest = text.partition("layers.")
+    return bool(found) and rest[:1].isdigit()
+
+
 _IGNORE_FIELDS: Final = ("ignore", "ignored_layers", "modules_to_not_convert", "exclude", "exclude_modules", "dynamic")
 
 
@@ -149,7 +158,7 @@ def _leaves(config: Mapping[str, Any]) -> Covers:
     def left(word: str) -> bool:
         hits = [text for text in named if word in text]
         # a name without a layer's number is a pattern for all of them
-        return len(hits) >= 8 or any(not re.search(r"layers\.\d", text) for text in hits)
+        return len(hits) >= 8 or any(not _numbered(text) for text in hits)
 
     if not (left("self_attn") or left("attention")):
         return "linear"

@@ -5,8 +5,6 @@ A look-up scans the files' text for ids and parses the one row that it wants; no
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.resources import files
@@ -18,12 +16,7 @@ from kcluster.catalog.config_json import read_config
 from kcluster.catalog.formats import checkpoint_suffix
 from kcluster.physics.architecture import Architecture
 
-_ROW: Final = re.compile(r"^\[\[model\]\]$", re.MULTILINE)
-_ID: Final = re.compile(r'^id = "([^"]+)"$', re.MULTILINE)
-_ALIAS: Final = re.compile(r'^  "([^"\s]+/[^"\s]+)",$', re.MULTILINE)
-_FORMAT: Final = re.compile(r'weights = "([^"]+)"')
-_CHECKPOINT: Final = re.compile(r'^  \{ id = "([^"\s]+/[^"\s]+)"', re.MULTILINE)
-
+_ROW: Final = "[[model]]\n"
 _REPUBLISHERS: Final = frozenset(
     {
         # quantizers and toolkits
@@ -81,20 +74,28 @@ def _index() -> tuple[dict[str, _Place], dict[str, _Place]]:
     rows: dict[str, _Place] = {}
     others: dict[str, _Place] = {}
     for name, text in _texts().items():
-        starts = [match.start() for match in _ROW.finditer(text)]
-        for start, end in zip(starts, [*starts[1:], len(text)], strict=False):
-            piece = text[start:end]
-            found = _ID.search(piece)
-            if found is None:
-                continue
-            own = found.group(1)
-            rows[own] = _Place(own, name, start, end, "")
-            for alias in _ALIAS.findall(piece):
-                others.setdefault(alias, _Place(own, name, start, end, "the same architecture"))
-            for checkpoint in _CHECKPOINT.findall(piece):
-                if checkpoint != own:
-                    others.setdefault(checkpoint, _Place(own, name, start, end, "a checkpoint of it"))
+        start = text.find(_ROW)
+        while start >= 0:
+            following = text.find(_ROW, start + 1)
+            end = len(text) if following < 0 else following
+            _index_row(name, text, start, end, rows, others)
+            start = following
     return rows, others
+
+
+def _index_row(file: str, text: str, start: int, end: int, rows: dict[str, _Place], others: dict[str, _Place]) -> None:
+    """The names of one row: its id, then its aliases and checkpoints, each on a line of its own."""
+    own = ""
+    for line in text[start:end].splitlines():
+        if line.startswith('id = "'):
+            own = line[6:-1]
+            rows[own] = _Place(own, file, start, end, "")
+        elif line.startswith('  "'):
+            others.setdefault(line[3:-2], _Place(own, file, start, end, "the same architecture"))
+        elif line.startswith('  { id = "'):
+            checkpoint = line[10 : line.index('"', 10)]
+            if checkpoint != own:
+                others.setdefault(checkpoint, _Place(own, file, start, end, "a checkpoint of it"))
 
 
 @lru_cache(maxsize=1)
@@ -208,8 +209,8 @@ def known_format(checkpoint: str) -> str | None:
     if start < 0:
         return None
     line = _texts()[place.file][start : place.end].partition("\n")[0]
-    stated = _FORMAT.search(line)
-    return stated.group(1) if stated else None
+    _, found, rest = line.partition(' weights = "')
+    return rest.partition('"')[0] if found else None
 
 
 def model_ids() -> tuple[str, ...]:
@@ -219,6 +220,8 @@ def model_ids() -> tuple[str, ...]:
 
 def nearest(names: Iterable[str], wanted: str, count: int = 3) -> tuple[str, ...]:
     """The names most like the wanted one, best first; without regard to case, and also by the part behind a slash."""
+    import difflib
+
     wanted = wanted.lower()[:200]
     tail = wanted.rpartition("/")[2]
 
