@@ -5,13 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Final
 
-from kcluster.planner.types import Plan
+from kcluster.planner.types import Plan, ServePlan
 from kcluster.targets.types import TARGETS, Artifact, Emitter
 
 _MODULES: Final = {
     "vllm": "kcluster.targets.vllm",
     "ray": "kcluster.targets.ray",
     "nginx": "kcluster.targets.nginx",
+    "haproxy": "kcluster.targets.haproxy",
+    "monitoring": "kcluster.targets.monitoring",
     "runbook": "kcluster.targets.runbook",
 }
 """Target → the module that registers it, in the order in which files are written. A module is imported when asked for."""
@@ -34,6 +36,21 @@ def emitter(name: str) -> Emitter:
     if name not in TARGETS:
         import_module(module)
     return TARGETS[name]
+
+
+def engine_arguments(plan: Plan, serve_plan: ServePlan) -> tuple[dict[str, object], dict[str, str]]:
+    """The flags and the environment of a serve's engine, as `plan --format json` shows them: those of the first process of
+    its first replica; a bare flag is True, several values are a list. Secrets are not among them."""
+    if serve_plan.serve.engine.name.value != "vllm":
+        return {}, {}
+    from kcluster.targets.layout import processes_of
+    from kcluster.targets.vllm import engine_args, engine_env
+
+    first = processes_of(plan, serve_plan)[0]
+    flags: dict[str, object] = {
+        flag: list(value) if isinstance(value, tuple) else value for flag, value in engine_args(plan, first)
+    }
+    return flags, dict(engine_env(first))
 
 
 def emit(plan: Plan, targets: tuple[str, ...] | None = None) -> tuple[Artifact, ...]:

@@ -291,6 +291,12 @@ def _stop(plan: Plan) -> Iterator[str]:
                 "`vllm:num_requests_running` is 0, stop it, start it again, and after `/health` answers: "
                 f"`bash router/{front.file_stem}.sh restore`. One replica at a time.\n"
             )
+        elif front.kind == "haproxy":
+            yield (
+                f"- Take one replica out: `echo 'set server BACKEND/SERVER state drain' | socat stdio haproxy.sock` with the names in "
+                f"{code(f'router/{front.file_stem}.cfg')}, wait until its `vllm:num_requests_running` is 0, stop it, start it again, and "
+                "after `/health` answers the same with `state ready`. One replica at a time.\n"
+            )
     for serve_plan in plan.serves:
         seconds = shutdown_seconds(serve_plan)
         yield (
