@@ -7,6 +7,7 @@ from typing import Final
 
 from kcluster.diagnostics import Diagnostic, Severity
 from kcluster.render.places import explanation, name_of, region
+from kcluster.render.text import visible
 
 _COMMANDS: Final[dict[Severity, str]] = {"error": "error", "warning": "warning", "note": "notice"}
 
@@ -29,7 +30,8 @@ def _annotation(found: Diagnostic) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    shown = visible(text.replace("\r", ""), "\n")
+    return shown.replace("%", "%25").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

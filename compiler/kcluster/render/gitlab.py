@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 
 from kcluster.diagnostics import Diagnostic, Severity
-from kcluster.render.places import fingerprints, region
+from kcluster.render.places import as_json, fingerprints, region
 
 _SEVERITIES: Final[dict[Severity, str]] = {"error": "critical", "warning": "major", "note": "info"}
 
@@ -15,7 +14,7 @@ _SEVERITIES: Final[dict[Severity, str]] = {"error": "critical", "warning": "majo
 def render(diagnostics: Sequence[Diagnostic], *, color: bool, width: int) -> str:
     """Every finding that is not suppressed."""
     live = [found for found in diagnostics if not found.suppressed]
-    return json.dumps([_issue(found, mark) for found, mark in fingerprints(live)], indent=2, ensure_ascii=False) + "\n"
+    return as_json([_issue(found, mark) for found, mark in fingerprints(live)])
 
 
 def _issue(found: Diagnostic, fingerprint: str) -> dict[str, Any]:

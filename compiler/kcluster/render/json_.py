@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from kcluster.diagnostics import Diagnostic, Fix
-from kcluster.render.places import name_of, region, url
+from kcluster.render.places import as_json, name_of, region, url
 from kcluster.source import Source, Span
 
 
 def render(diagnostics: Sequence[Diagnostic], *, color: bool, width: int) -> str:
     """Every finding, suppressed ones too."""
-    return json.dumps([diagnostic_object(found) for found in diagnostics], indent=2, ensure_ascii=False) + "\n"
+    return as_json([diagnostic_object(found) for found in diagnostics])
 
 
 def diagnostic_object(found: Diagnostic) -> dict[str, Any]:

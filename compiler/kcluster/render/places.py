@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from kcluster.diagnostics import CODES, Diagnostic
 from kcluster.source import Source, Span
@@ -21,6 +22,12 @@ def name_of(code: str) -> str:
     """The kebab-case name of a code."""
     known = CODES.get(code)
     return known.name if known is not None else code.lower()
+
+
+def as_json(value: Any) -> str:
+    """JSON as people may read it too, of characters that every encoding of Unicode can hold."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"
 
 
 def region(source: Source, span: Span) -> tuple[int, int, int, int]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
 from kcluster.diagnostics import CODES, Diagnostic, Fix
-from kcluster.render.places import explanation, fingerprints, region, url
+from kcluster.render.places import as_json, explanation, fingerprints, region, url
 from kcluster.source import Source, Span
 from kcluster.version import VERSION
 
@@ -18,7 +17,7 @@ _FINGERPRINT: Final = "kclusterFinding/v1"
 
 def render(diagnostics: Sequence[Diagnostic], *, color: bool, width: int) -> str:
     """Every finding, suppressed ones with their reason."""
-    return json.dumps(sarif_object(diagnostics), indent=2, ensure_ascii=False) + "\n"
+    return as_json(sarif_object(diagnostics))
 
 
 def sarif_object(diagnostics: Sequence[Diagnostic]) -> dict[str, Any]:
