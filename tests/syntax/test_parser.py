@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 from kcluster.source import Source, Span
 from kcluster.syntax.ast import Attribute, Block, CallNode, Import, NumberNode, TimesNode
+from kcluster.syntax.limits import MAX_BYTES, MAX_DEPTH, MAX_DIGITS
 from kcluster.syntax.parser import parse
 
 from .reading import EXAMPLE, ROOT, original_example, sound, specs, tree, trees
@@ -185,3 +187,13 @@ def test_importing_the_parser_does_not_import_lark() -> None:
         [sys.executable, "-c", program], cwd=ROOT / "compiler", capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
+
+
+def test_the_page_of_the_language_is_true() -> None:
+    page = (ROOT / "grammar" / "README.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```kcluster\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        sound(example)
+    assert f"{MAX_BYTES // 2**20} MiB, {MAX_DEPTH} brackets" in page.replace("\n", " ")
+    assert f"at most {MAX_DIGITS} digits" in page.replace("\n", " ")
