@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -148,9 +149,21 @@ def test_every_collected_model_and_checkpoint_is_found_or_refused_for_a_reason()
             if match is None:
                 missing.add(asked)
     assert missing == {
-        "moonshotai/Kimi-K3",  # no family reads it
+        "moonshotai/Kimi-K3",  # the collected config lacks what decides its size
         "RedHatAI/Kimi-K3-NVFP4",
         "microsoft/Phi-4-multimodal-instruct",  # another architecture, with towers
         "nvidia/NVIDIA-Nemotron-Nano-12B-v2-VL-FP8",  # with a tower that is not described
         "nvidia/NVIDIA-Nemotron-Nano-12B-v2-VL-BF16",
     }
+
+
+@pytest.mark.skipif(not FACTS.exists(), reason="the collected facts are not here")
+def test_rows_are_what_the_importer_writes(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    main = runpy.run_path(str(root / "benchmarks" / "catalog" / "import_models.py"))["main"]
+    main(FACTS, tmp_path)
+    committed = root / "compiler" / "kcluster" / "catalog" / "data" / "models"
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert sorted(path.name for path in committed.glob("*.toml")) == sorted([*written, "further.toml"])
+    for name in written:
+        assert (tmp_path / name).read_text(encoding="utf-8") == (committed / name).read_text(encoding="utf-8"), name

@@ -86,7 +86,7 @@ def expected_difference(model: str, has: dict[str, int]) -> int | None:
 @pytest.mark.parametrize("row", facts(), ids=lambda row: row["id"])
 def test_against_the_published_total_and_the_reference(row: dict[str, Any]) -> None:
     if row["id"] == "moonshotai/Kimi-K3":
-        assert find_model(row["id"]) is None, "no family reads it, so that it is refused rather than guessed"
+        assert find_model(row["id"]) is None, "the collected config lacks what decides its size: refused, not guessed"
         return
     has = components(row["id"])
     published = row["published_total_params"]
