@@ -11,7 +11,24 @@ from kcluster.catalog.formats import WEIGHT_FORMATS, checkpoint_suffix, format_o
 
 def test_every_format_is_named_as_it_is_looked_up() -> None:
     assert all(name == item.name for name, item in WEIGHT_FORMATS.items())
-    for name in ["bf16", "fp16", "fp32", "fp8", "fp8-block", "int8", "awq-int4", "gptq-int4", "nvfp4", "mxfp4", "bnb-int4", "gguf-q4_k_m", "gguf-q8_0", "gguf-q6_k", "gguf-q5_k_m", "gguf-q4_0"]:
+    for name in [
+        "bf16",
+        "fp16",
+        "fp32",
+        "fp8",
+        "fp8-block",
+        "int8",
+        "awq-int4",
+        "gptq-int4",
+        "nvfp4",
+        "mxfp4",
+        "bnb-int4",
+        "gguf-q4_k_m",
+        "gguf-q8_0",
+        "gguf-q6_k",
+        "gguf-q5_k_m",
+        "gguf-q4_0",
+    ]:
         assert name in WEIGHT_FORMATS
 
 
