@@ -46,6 +46,7 @@ class _Reader:
         self._blocks = 0
         self._repairs = 0
         self._recoveries = 0
+        self._given_up = False
         self._state: InteractiveParser = parser().parse_interactive("")
 
     def read(self) -> tuple[Item, ...]:
@@ -157,6 +158,9 @@ class _Reader:
         """Enough was reported: close what is open and drop the rest."""
         self._rewind()
         self._coming.clear()
+        if self._given_up:
+            return
+        self._given_up = True
         self._coming.extend(put_in("RBRACE", token.start) for _ in range(self._blocks))
         self._coming.append(self._end)
 
