@@ -107,6 +107,22 @@ serve s { model = m, hardware = h, engine vllm { env { HF_TOKEN = "swordfish-of-
     assert "swordfish" not in said
 
 
+def test_the_vllm_router_hashes_a_header_that_it_does_not_set(check: Check) -> None:
+    text = """model m { id = "meta-llama/Llama-3.1-8B-Instruct" }
+hardware h { gpus = 2 * h100-sxm }
+sla a { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
+serve s {
+  model = m, hardware = h, sla = a
+  parallel { replicas = 2 }
+  engine vllm { api_key = env("KEY") }
+  router vllm-router { listen = 8080, policy = POLICY }
+}
+"""
+    for policy, wanted in (("session", True), ("consistent_hash", True), ("cache_aware", False)):
+        checked = check(text.replace("POLICY", policy))
+        assert ("KC604" in {found.code for found in checked.diagnostics}) is wanted, described(checked)
+
+
 def test_words() -> None:
     assert counted(1, "replica") == "1 replica" and counted(4096, "token") == "4,096 tokens"
     assert listed([]) == "" and listed(["a"]) == "a" and listed(["a", "b", "c"]) == "a, b and c"

@@ -28,6 +28,7 @@ CHECKED: Final = (
     "sla",
     "load",
     "routing",
+    "gaps",
     "exposure",
     "operation",
     "engine",

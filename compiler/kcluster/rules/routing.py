@@ -1,4 +1,4 @@
-"""What stands in front of the engines (KC6xx)."""
+"""What stands in front of the engines (KC601–KC604)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from kcluster.diagnostics import Diagnostic
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.rules.finding import Mark, Place, blame, finding, head_of, place_of, rewrite, written
 from kcluster.rules.registry import rule
-from kcluster.rules.words import count, counted, listed, share, shown
+from kcluster.rules.words import count, counted, share, shown
 from kcluster.spec.types import RouterSpec, RouteSpec, ServeSpec, Spec
 
 HIGH_PREFIX_SHARE: Final = 0.3
 """From here on a replica's prefix cache is worth steering requests to; the vLLM router's own cache threshold."""
+
+
 MANY_REPLICAS: Final = 4
 
 
@@ -140,7 +142,7 @@ def plain_round_robin(plan: Plan) -> Iterator[Diagnostic]:
                 "KC602",
                 f"{share(prefix)} of a prompt repeats, and `{policy.value}` sends it to any of {counted(replicas, 'replica')}",
                 place_of(policy),
-                marks=(_written_mark(serve.serve, "prefix_share", "what a prefix cache would save"),),
+                marks=(written_mark(serve.serve, "prefix_share", "what a prefix cache would save"),),
                 help=("`policy = session` keeps a session on its replica; `router vllm-router` has `cache_aware`",),
             )
         elif replicas >= MANY_REPLICAS:
@@ -154,7 +156,7 @@ def plain_round_robin(plan: Plan) -> Iterator[Diagnostic]:
             )
 
 
-def _written_mark(serve: ServeSpec, subject: str, text: str) -> Mark | None:
+def written_mark(serve: ServeSpec, subject: str, text: str) -> Mark | None:
     place = written(serve, subject)
     return Mark(place, text) if place is not None else None
 
@@ -415,110 +417,4 @@ def _body(plan: ServePlan, router: RouterSpec) -> Iterator[Diagnostic]:
             place_of(router.max_body),
             marks=(Mark(blame(plan.serve, "max_model_len", "context"), f"{count(length)} tokens"),),
             help=("leave `max_body` out, and it follows from the context",),
-        )
-
-
-@rule("KC605", stage="plan")
-def target_needs_more(plan: Plan) -> Iterator[Diagnostic]:
-    """
-    What it checks
-    What the chosen runtime, router or engine cannot be written without is in the spec: llm-d runs on Kubernetes only, a Kubernetes manifest needs
-    to know which image and which volume hold the engine and the weights, and an engine that has no counterpart for a setting cannot
-    be given it.
-
-    Why
-    A compiler that filled the gap with a guess would write files that are accepted and do not run.
-
-    Example
-    ```kcluster bad
-    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
-    hardware box { gpus = 1 * l40s }
-    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
-    serve chat {
-      model = llama, hardware = box, sla = team
-      engine vllm { api_key = env("VLLM_API_KEY") }
-      router llm-d { listen = 8080 }   #! KC605
-    }
-    ```
-
-    ```kcluster good
-    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
-    hardware box { gpus = 1 * l40s }
-    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
-    serve chat {
-      model = llama, hardware = box, sla = team
-      runtime = kubernetes
-      engine vllm { api_key = env("VLLM_API_KEY") }
-      kubernetes {
-        namespace = "llm"
-        claim     = "models"
-      }
-      router llm-d { listen = 8080 }
-    }
-    ```
-
-    Fix
-    Add what the message names, or choose a target that does without.
-
-    Source
-    The targets' own documentation: llm-d's guides are Kustomize overlays for Kubernetes; SGLang, TensorRT-LLM and Triton name their settings
-    in their command line's `--help`.
-    """
-    for serve in plan.serves:
-        spec = serve.serve
-        router = router_of(plan.spec, spec)
-        if router is not None and router.kind.value == "llm-d" and spec.runtime.value != "kubernetes":
-            yield finding(
-                "KC605",
-                f"`llm-d` routes between pods, and `{spec.name}` runs under `{spec.runtime.value}`",
-                head_of(router),
-                marks=(_written_mark(spec, "runtime", "not Kubernetes"),),
-                help=("`runtime = kubernetes` with a `kubernetes` block, or another router",),
-            )
-        yield from _kubernetes(spec)
-        yield from _engine_gaps(serve)
-
-
-def _kubernetes(spec: ServeSpec) -> Iterator[Diagnostic]:
-    if spec.runtime.value != "kubernetes":
-        return
-    at = place_of(spec.runtime) if spec.runtime.written else head_of(spec)
-    if spec.kubernetes is None:
-        yield finding(
-            "KC605",
-            "a Kubernetes manifest needs a namespace and the volume claim that holds the weights",
-            at,
-            help=('`kubernetes { namespace = "llm", claim = "models" }`',),
-        )
-    elif spec.kubernetes.claim is None and spec.hardware.model_path is not None:
-        yield finding(
-            "KC605",
-            f"`model_path` is inside a volume that no claim names: `{spec.hardware.model_path.value}`",
-            Place(spec.source, spec.kubernetes.block, True),
-            help=('`claim = "models"` in the `kubernetes` block',),
-        )
-
-
-_NO_COUNTERPART: Final = {
-    "sglang": ("kv_offload",),
-    "trtllm": ("kv_offload", "dtype"),
-    "triton": (),
-}
-_CALLED: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "triton": "Triton"}
-
-
-def _engine_gaps(plan: ServePlan) -> Iterator[Diagnostic]:
-    """Settings that the chosen engine has no counterpart for."""
-    serve = plan.serve
-    engine = serve.engine.name.value
-    for subject in _NO_COUNTERPART.get(engine, ()):
-        place = written(serve, subject)
-        if place is not None:
-            yield finding("KC605", f"{_CALLED[engine]} has no counterpart of `{subject}`", place)
-    lacking = [name for name, size in (("dcp", plan.chosen.cut.dcp),) if size > 1 and engine != "vllm"]
-    if lacking:
-        yield finding(
-            "KC605",
-            f"{_CALLED[engine]} has no counterpart of {listed(f'`{name}`' for name in lacking)}",
-            blame(serve, *lacking),
         )

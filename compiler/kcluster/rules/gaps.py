@@ -1,0 +1,148 @@
+"""What a target needs and the spec does not say, or this version does not write (KC605)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from kcluster.diagnostics import Diagnostic
+from kcluster.planner.types import Plan, ServePlan
+from kcluster.rules.finding import Place, blame, finding, head_of, place_of, written
+from kcluster.rules.registry import rule
+from kcluster.rules.routing import router_of, written_mark
+from kcluster.rules.words import listed
+from kcluster.spec.types import ServeSpec
+
+
+@rule("KC605", stage="plan")
+def target_needs_more(plan: Plan) -> Iterator[Diagnostic]:
+    """
+    What it checks
+    What the chosen runtime, router or engine cannot be written without is in the spec: llm-d runs on Kubernetes only, a Kubernetes manifest needs to know the
+    namespace and the volume that holds the weights, and a setting that an engine has no counterpart for cannot be given to it. An engine or router for which
+    this version writes no files is an error too, a runtime without files of its own a note.
+
+    Why
+    A compiler that filled the gap with a guess would write files that are accepted and do not run; one that left it out in silence would write a cluster
+    without its router.
+
+    Example
+    ```kcluster bad
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      runtime = kubernetes   #! KC605
+      engine vllm { api_key = env("VLLM_API_KEY") }
+    }
+    ```
+
+    ```kcluster good
+    model llama { id = "meta-llama/Llama-3.1-8B-Instruct" }
+    hardware box { gpus = 1 * l40s }
+    sla team { concurrency = 4, context = 8K, prompt = 2K, completion = 500 }
+    serve chat {
+      model = llama, hardware = box, sla = team
+      engine vllm { api_key = env("VLLM_API_KEY") }
+    }
+    ```
+
+    Fix
+    Add what the message names, or choose a target that does without.
+
+    Source
+    The targets' own documentation: llm-d's guides are Kustomize overlays for Kubernetes; SGLang, TensorRT-LLM and Triton name their settings
+    in their command line's `--help`.
+    """
+    for serve in plan.serves:
+        found = [*_router_needs(plan, serve.serve), *_kubernetes(serve.serve), *_engine_gaps(serve)]
+        yield from found or _unwritten(plan, serve.serve)
+
+
+def _router_needs(plan: Plan, serve: ServeSpec) -> Iterator[Diagnostic]:
+    router = router_of(plan.spec, serve)
+    if router is not None and router.kind.value == "llm-d" and serve.runtime.value != "kubernetes":
+        yield finding(
+            "KC605",
+            f"`llm-d` routes between pods, and `{serve.name}` runs under `{serve.runtime.value}`",
+            head_of(router),
+            marks=(written_mark(serve, "runtime", "not Kubernetes"),),
+            help=("`runtime = kubernetes` with a `kubernetes` block, or another router",),
+        )
+
+
+def _unwritten(plan: Plan, serve: ServeSpec) -> Iterator[Diagnostic]:
+    """What this version of the compiler writes no files for."""
+    from kcluster.targets import target_names
+
+    names = {name.replace("_", "-") for name in target_names()}
+    engine, router = serve.engine.name, router_of(plan.spec, serve)
+    if engine.value not in names:
+        yield finding(
+            "KC605",
+            f"this version writes no files for {_CALLED[engine.value]}",
+            place_of(engine) if engine.written else head_of(serve),
+            help=("`engine vllm`",),
+        )
+    if router is not None and router.kind.value not in names:
+        yield finding(
+            "KC605",
+            f"this version writes no files for the router `{router.kind.value}`",
+            head_of(router),
+            help=("`router nginx` or `router haproxy`",),
+        )
+    if serve.runtime.value not in {"shell", *names}:
+        yield finding(
+            "KC605",
+            f"this version writes scripts for `{serve.name}`, and nothing of its own for `{serve.runtime.value}`",
+            place_of(serve.runtime) if serve.runtime.written else head_of(serve),
+            severity="note",
+        )
+
+
+def _kubernetes(spec: ServeSpec) -> Iterator[Diagnostic]:
+    if spec.runtime.value != "kubernetes":
+        return
+    at = place_of(spec.runtime) if spec.runtime.written else head_of(spec)
+    if spec.kubernetes is None:
+        yield finding(
+            "KC605",
+            "a Kubernetes manifest needs a namespace and the volume claim that holds the weights",
+            at,
+            help=('`kubernetes { namespace = "llm", claim = "models" }`',),
+        )
+    elif spec.kubernetes.claim is None and spec.hardware.model_path is not None:
+        yield finding(
+            "KC605",
+            f"`model_path` is inside a volume that no claim names: `{spec.hardware.model_path.value}`",
+            Place(spec.source, spec.kubernetes.block, True),
+            help=('`claim = "models"` in the `kubernetes` block',),
+        )
+
+
+_NO_COUNTERPART: Final = {
+    "sglang": ("kv_offload",),
+    "trtllm": ("kv_offload", "dtype"),
+    "triton": (),
+}
+
+
+_CALLED: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "triton": "Triton"}
+
+
+def _engine_gaps(plan: ServePlan) -> Iterator[Diagnostic]:
+    """Settings that the chosen engine has no counterpart for."""
+    serve = plan.serve
+    engine = serve.engine.name.value
+    for subject in _NO_COUNTERPART.get(engine, ()):
+        place = written(serve, subject)
+        if place is not None:
+            yield finding("KC605", f"{_CALLED[engine]} has no counterpart of `{subject}`", place)
+    lacking = [name for name, size in (("dcp", plan.chosen.cut.dcp),) if size > 1 and engine != "vllm"]
+    if lacking:
+        yield finding(
+            "KC605",
+            f"{_CALLED[engine]} has no counterpart of {listed(f'`{name}`' for name in lacking)}",
+            blame(serve, *lacking),
+        )
