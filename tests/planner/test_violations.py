@@ -164,3 +164,24 @@ def test_a_multiprocessing_executor_wants_equal_nodes() -> None:
     ray = case(LLAMA_70B, "fp8", machines, Load(1, 2048, 1024, 256), executor="ray")
     assert judged(native, Cut(pp=5)).fits == "no"
     assert judged(ray, Cut(pp=5)).fits == "yes"
+
+
+def test_a_hybrid_with_more_sequences_than_states() -> None:
+    """Every sequence wants a block of recurrent state: 1,024 are refused on a card whose pool has fewer, and the planner's own
+    limit stays within what the pool has."""
+    load = Load(1024, 4096, 1024, 256)
+    written = case("Qwen/Qwen3.5-27B", "fp8", cluster(1, 1, "l40s"), load, max_num_seqs=1024)
+    candidate = judged(written, Cut())
+    violation = found(candidate, "KC207")
+    assert violation is not None and violation.fatal and candidate.fits == "no"
+    assert "recurrent state" in violation.because
+    own = judged(case("Qwen/Qwen3.5-27B", "fp8", cluster(1, 1, "l40s"), load), Cut())
+    assert own.limits.max_num_seqs <= violation.figures[0].value
+    assert found(own, "KC207") is None and own.fits != "no"
+
+
+def test_a_given_cache_that_does_not_fit_is_refused() -> None:
+    known = case(LLAMA_8B, "bf16", cluster(1, 1, "l4"), LOAD, kv_cache_memory_bytes=20 * GIB)
+    candidate = judged(known, Cut())
+    assert candidate.fits == "no"
+    assert found(candidate, "KC205").fatal  # type: ignore[union-attr]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from kcluster.physics.capacity import most_states
 from kcluster.physics.cut import Cut, Limits
 from kcluster.physics.results import Memory
 from kcluster.planner.case import Case
@@ -49,10 +50,11 @@ def memory_violations(
     if weights is not None:
         return (*utilization, weights)
     one = _one_request(limits, budget)
-    found = [*utilization, *((one,) if one else ())]
+    states = _states(case, limits, budget)
+    found = [*utilization, *((one,) if one else ()), *states]
     if not (one and one.fatal) and longest is not None and typical is not None:
         found += _load(case, cut, limits, longest, typical)
-        found += _sequences(case, cut, limits, longest)
+        found += () if states else _sequences(case, cut, limits, longest)
     return tuple(found)
 
 
@@ -133,10 +135,19 @@ def _sequences(case: Case, cut: Cut, limits: Limits, longest: Figure) -> tuple[V
     return ()
 
 
+def _states(case: Case, limits: Limits, budget: Memory) -> tuple[Violation, ...]:
+    """KC207: a hybrid is refused with more sequences than its pool has blocks of recurrent state."""
+    most = most_states(budget, limits, case.engine)
+    if most is None or limits.max_num_seqs <= most.value:
+        return ()
+    text = f"max_num_seqs {limits.max_num_seqs:,} where the pool has {most.value:,.0f} blocks of recurrent state"
+    return (Violation("KC207", "max_num_seqs", text, limits.max_num_seqs > most.range()[1], (most,)),)
+
+
 def _utilization(case: Case, limits: Limits, budget: Memory) -> tuple[Violation, ...]:
     """KC205: more asked than is free (refused), or much less than could be used."""
     if limits.kv_cache_memory_bytes is not None:
-        return ()
+        return _given_cache(case, budget)
     total, held = budget.total.value, case.cluster.reserved
     if limits.utilization > 1 or budget.usable.value > total - held:
         text = (
@@ -149,6 +160,25 @@ def _utilization(case: Case, limits: Limits, budget: Memory) -> tuple[Violation,
         text = f"{human(unused * total, 'bytes')} of every card stay unused at {limits.utilization:g}"
         return (Violation("KC205", "gpu_memory_utilization", text, False, (budget.usable, budget.total)),)
     return ()
+
+
+def _given_cache(case: Case, budget: Memory) -> tuple[Violation, ...]:
+    """KC205 where the KV cache's size is given outright, which switches the engine's own check off."""
+    taken = derive(
+        "memory.taken",
+        "bytes",
+        "weights + engine + kv_cache",
+        weights=budget.weights,
+        engine=_engine_bytes(budget),
+        kv_cache=budget.kv_cache,
+    )
+    free = budget.total.value - case.cluster.reserved
+    if budget.starts != "no" or budget.max_concurrency.value < 1 or taken.value <= free:
+        return ()
+    text = (
+        f"the given KV cache, weights and engine take {human(taken.value, 'bytes')} and {human(free, 'bytes')} are free"
+    )
+    return (Violation("KC205", "gpu_memory_utilization", text, True, (taken, budget.total)),)
 
 
 def _engine_bytes(budget: Memory) -> Figure:

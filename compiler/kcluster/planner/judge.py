@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from kcluster.physics.communication import communication
-from kcluster.physics.constraints import violations as broken_constraints
 from kcluster.physics.cut import Cut, KvFormat, Limits
 from kcluster.physics.hardware import Card, EnginePlacement
-from kcluster.physics.memory import held_requests, memory
 from kcluster.physics.performance import performance
-from kcluster.physics.results import Communication, Memory, Performance, Verdict
+from kcluster.physics.results import Communication, Performance, Verdict
 from kcluster.planner.case import Case
 from kcluster.planner.fit import card_violations, memory_violations
-from kcluster.planner.limits import first_limits, settled_limits
+from kcluster.planner.fitting import Fit, constraints_of, fit_engine
+from kcluster.planner.limits import first_limits
 from kcluster.planner.links import link_violations, survival
 from kcluster.planner.placement import Placed, Topology, smallest_card, stage_cards
 from kcluster.planner.types import Candidate, SlaVerdict, Violation
@@ -25,26 +23,6 @@ from kcluster.units import Figure, Unit, human
 
 AXES: Final = frozenset({"tp", "pp", "dp", "ep", "dcp", "eplb", "layers"})
 """The numbers of a cut; other subjects (lengths, formats) are the same for every cut."""
-
-
-@frozen
-class Fit:
-    """One engine on its cards: what the constraints say, the limits that follow, and the memory.
-
-    `memory` is None where the cut makes it meaningless. `held_longest` and `held_typical`: requests of the SLA's longest and
-    typical length that one engine core's KV cache holds.
-    """
-
-    limits: Limits
-    constraints: tuple[Violation, ...]
-    memory: Memory | None
-    held_longest: Figure | None
-    held_typical: Figure | None
-
-    @property
-    def room(self) -> float:
-        """Sorts engines by how tight their memory is: the tightest lowest."""
-        return self.held_longest.value if self.held_longest else -1.0
 
 
 class Judge:
@@ -120,67 +98,17 @@ class Judge:
     ) -> Fit:
         smallest = min(cards, key=lambda card: card.memory.value)
         first = limits or first_limits(self.case, cut, kv_format, smallest)
-        constraints = self._constraints(cut, first, cards)
+        constraints = constraints_of(self.case, cut, first, cards)
         if not memory_too:
             return Fit(first, constraints, None, None, None)
         single = evolve(cut, replicas=1)
         key = (single, kv_format, first.max_num_seqs, tuple(card.id for card in cards))
         found = self._fits.get(key) if limits is None else None
         if found is None:
-            found = self._memory_fit(single, cards, first, settle=limits is None, constraints=constraints)
+            found = fit_engine(self.case, single, cards, first, constraints, settle=limits is None)
             if limits is None:
                 self._fits[key] = found
         return found
-
-    def _constraints(self, cut: Cut, limits: Limits, cards: tuple[Card, ...]) -> tuple[Violation, ...]:
-        layers = len(self.case.architecture.layers)
-        if cut.pp > layers:
-            text = f"{cut.pp:,} pipeline stages for {layers} layers"
-            return (Violation("KC304", "pp", text, True),)
-        case = self.case
-        broken = broken_constraints(case.architecture, case.weights, cut, limits, case.engine, cards)
-        return tuple(
-            Violation(found.code, found.subject, found.because, found.fatal, found.figures) for found in broken
-        )
-
-    def _memory_fit(
-        self, cut: Cut, cards: tuple[Card, ...], limits: Limits, *, settle: bool, constraints: tuple[Violation, ...]
-    ) -> Fit:
-        if cut.pp > len(self.case.architecture.layers) or not _meaningful(cut, constraints):
-            return Fit(limits, constraints, None, None, None)
-        budget = self._memory(cut, cards, limits)
-        longest, typical = self._held(budget, cut, limits)
-        if settle and typical.value < limits.max_num_seqs and budget.weights_fit != "no":
-            settled = settled_limits(self.case, limits, typical.value)
-            if settled != limits:
-                limits = settled
-                budget = self._memory(cut, cards, limits)
-                longest, typical = self._held(budget, cut, limits)
-        return Fit(limits, constraints, budget, longest, typical)
-
-    def _memory(self, cut: Cut, cards: tuple[Card, ...], limits: Limits) -> Memory:
-        case = self.case
-        return memory(
-            case.architecture,
-            case.weights,
-            cut,
-            limits,
-            cards,
-            case.engine,
-            case.memory_constants,
-            exact_weight_bytes=case.exact_weight_bytes,
-            reserved=case.cluster.reserved,
-            draft_bytes=case.draft_bytes / cut.tp,
-        )
-
-    def _held(self, budget: Memory, cut: Cut, limits: Limits) -> tuple[Figure, Figure]:
-        case = self.case
-        longest = max(1, min(case.load.context, limits.max_model_len))
-        typical = max(1, min(case.load.prompt + case.load.completion, longest))
-        return (
-            held_requests(budget, case.architecture, cut, limits, case.engine, longest),
-            held_requests(budget, case.architecture, cut, limits, case.engine, typical),
-        )
 
     def _judge(self, cut: Cut, kv_format: KvFormat) -> Candidate:
         case = self.case
@@ -241,11 +169,6 @@ class Judge:
             step=slowest.step,
         )
         return talk, slowest
-
-
-def _meaningful(cut: Cut, constraints: Iterable[Violation]) -> bool:
-    """Whether memory can be computed at all: a partition by hand must name every stage and layer."""
-    return not any(violation.subject == "layers" and violation.fatal for violation in constraints)
 
 
 def _too_many(cut: Cut, cards: int) -> tuple[Violation, ...]:

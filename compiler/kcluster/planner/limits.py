@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from attrs import evolve
-
+from kcluster.physics.capacity import default_limits
 from kcluster.physics.cut import Cut, KvFormat, Limits
 from kcluster.physics.hardware import Card
-from kcluster.physics.memory import default_limits
+from kcluster.physics.memory import CONTEXT_BYTES
 from kcluster.planner.case import Case
 
 SEQUENCE_STEP: Final = 8
@@ -27,7 +26,7 @@ def utilization_of(case: Case, card: Card) -> float:
     total = card.memory.value
     if not case.cluster.reserved or total <= 0:
         return case.default_utilization
-    free = math.floor((total - case.cluster.reserved) / total * 100) / 100
+    free = math.floor((total - case.cluster.reserved - CONTEXT_BYTES) / total * 100) / 100
     return max(0.01, min(case.default_utilization, free))
 
 
@@ -79,14 +78,6 @@ def first_limits(case: Case, cut: Cut, kv_format: KvFormat, card: Card) -> Limit
         mtp=case.mtp,
         draft_layers=case.draft_layers,
     )
-
-
-def settled_limits(case: Case, limits: Limits, held_typical: float) -> Limits:
-    """The limits once it is known how many typical requests the KV cache holds: no more sequences than that, so that what
-    does not fit waits in the queue instead of being preempted. A written max_num_seqs stands."""
-    if case.pins.max_num_seqs is not None or held_typical >= limits.max_num_seqs:
-        return limits
-    return evolve(limits, max_num_seqs=max(1, math.floor(held_typical)))
 
 
 def _stepped(sequences: int) -> int:

@@ -11,13 +11,15 @@ from typing import Final
 
 from attrs import evolve, frozen
 
+from kcluster.physics.capacity import held_requests
 from kcluster.physics.cut import Cut
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Cluster, Node
 from kcluster.physics.weights import stage_layers
 from kcluster.planner.case import Case, case_of
 from kcluster.planner.fit import held_everywhere
-from kcluster.planner.judge import Fit, Judge
+from kcluster.planner.fitting import Fit
+from kcluster.planner.judge import Judge
 from kcluster.planner.limits import SEQUENCE_STEP
 from kcluster.planner.ranking import does, is_lossy, is_warned, order
 from kcluster.planner.search import fewest, holds, search
@@ -89,8 +91,6 @@ def sequences_that_fit(serve: ServePlan, tokens: int) -> Figure | None:
 
 def sequences_of(judge: Judge, candidate: Candidate, tokens: int) -> Figure | None:
     """The same for any candidate of a case."""
-    from kcluster.physics.memory import held_requests
-
     if candidate.memory is None or candidate.memory.kv_cache.value <= 0:
         return None
     case, cut = judge.case, candidate.cut
