@@ -139,5 +139,5 @@ def strings_in(value: object) -> Iterator[str]:
             yield from strings_in(key)
             yield from strings_in(item)
     elif attrs.has(type(value)):
-        for row in attrs.fields(type(value)):
+        for row in attrs.fields(type(value)):  # type: ignore[arg-type]
             yield from strings_in(getattr(value, row.name))

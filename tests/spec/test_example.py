@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from kcluster.spec.types import Secret, Value
@@ -17,7 +19,7 @@ def test_no_findings(example: Resolved) -> None:
     assert example.found == (), example.report()
 
 
-def written(example: Resolved, value: Value[object] | None, text: str, attribute: str) -> None:
+def written(example: Resolved, value: Value[Any] | None, text: str, attribute: str) -> None:
     """The value was written as `text` in the attribute `attribute`."""
     assert value is not None
     assert value.written

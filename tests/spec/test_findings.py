@@ -267,3 +267,20 @@ def test_syntax_errors_do_not_cascade() -> None:
 def test_a_reference_to_nothing_is_found_beside_a_syntax_error() -> None:
     found = resolved(EXAMPLE.replace("nodes = 1", "nodes = = 1").replace("sla      = agents", "sla      = gold"))
     assert "KC106" in found.codes, found.report()
+
+
+def test_hostile_sizes_end() -> None:
+    """Blocks, findings and nodes have limits, each with one finding."""
+    blocks = resolved("".join(f"sla s{number} {{ }}\n" for number in range(1100)))
+    assert blocks.only().code == "KC007" and "1,000 `sla` blocks" in blocks.only().message
+    assert blocks.spec is not None and len(blocks.spec.slas) == 1000
+    many = resolved("sla s {\n" + "".join(f"banana{number} = 1\n" for number in range(1500)) + "}\n")
+    assert len(many.found) == 1001 and many.codes.count("KC007") == 1
+    nodes = resolved("".join(f"hardware h{number} {{ nodes = 4096, gpus = 1 * l4 }}\n" for number in range(6)))
+    assert nodes.codes == ["KC007", "KC007"] and "16,384" in nodes.found[0].message
+    text = SHORT.replace("gpus = 2", "nodes = 4096, gpus = 64")
+    serves = "".join(
+        f"serve s{n} {{ model = llama, hardware = box, sla = team, nodes = [0..4095] }}\n" for n in range(4)
+    )
+    claimed = resolved(text + serves)
+    assert "KC007" in claimed.codes and claimed.spec is not None and len(claimed.spec.serves) == 2

@@ -23,6 +23,9 @@ from kcluster.spec.types import EngineSpec, HardwareSpec, ParallelSpec
 Slot = tuple[int, int]
 """A card: the index of its node and its index there."""
 
+MAX_CLAIMED: Final = 2**19
+"""Cards that pinning serves may name together, each as often as it is named: twice the largest hardware."""
+
 _ROUNDING: Final = 1e-9
 
 
@@ -68,7 +71,7 @@ def allot(claims: Sequence[Claim], findings: Findings) -> list[tuple[Slot, ...]]
         return []
     hardware = claims[0].hardware
     every = [(index, gpu) for index, node in enumerate(hardware.nodes) for gpu in range(len(node.cards))]
-    pinned = {index: _pinned(claim, findings) for index, claim in enumerate(claims) if claim.pins}
+    pinned = _all_pinned(claims, findings)
     taken = {slot for slots in pinned.values() for slot in slots}
     free = [slot for slot in every if slot not in taken]
     open_ = [index for index, claim in enumerate(claims) if not claim.pins]
@@ -84,6 +87,23 @@ def allot(claims: Sequence[Claim], findings: Findings) -> list[tuple[Slot, ...]]
         found[index] = slots
     _overlaps(claims, pinned, findings)
     return found
+
+
+def _all_pinned(claims: Sequence[Claim], findings: Findings) -> dict[int, tuple[Slot, ...]]:
+    """The cards that each pinning serve names. Serves may overlap, so that their number has a limit of its own."""
+    pinned: dict[int, tuple[Slot, ...]] = {}
+    left = MAX_CLAIMED
+    for index, claim in enumerate(claims):
+        if not claim.pins:
+            continue
+        pinned[index] = _pinned(claim, findings)
+        left -= len(pinned[index])
+        if left < 0:
+            message = f"the serves of one spec claim more than {MAX_CLAIMED:,} cards together"
+            findings.add("KC007", message, claim.fields.source, _pin_of(claim))
+            pinned[index] = ()
+            break
+    return pinned
 
 
 def _pinned(claim: Claim, findings: Findings) -> tuple[Slot, ...]:

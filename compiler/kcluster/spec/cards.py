@@ -16,6 +16,9 @@ from kcluster.spec.reader import Fields
 from kcluster.spec.types import Origin, Value
 from kcluster.units import Figure, given
 
+MAX_NODES_IN_ALL: Final = 16384
+"""Nodes of all hardware of a spec together: each becomes a value of its own."""
+
 _DEFAULT_GENERATION: Final = 4
 _DEFAULT_LANES: Final = 16
 
@@ -27,6 +30,15 @@ class CardShelf:
     own: dict[str, tuple[Card, Fields]] = field(factory=dict)
     broken: set[str] = field(factory=set)
     used: set[str] = field(factory=set)
+    nodes: int = 0
+    """Nodes that were built so far."""
+
+    def take_nodes(self, count: int) -> bool:
+        """Count further nodes; False where that would be too many for one spec."""
+        if self.nodes + count > MAX_NODES_IN_ALL:
+            return False
+        self.nodes += count
+        return True
 
     def find(self, cards: CardsWritten, source: Source, findings: Findings) -> Value[Card] | None:
         """The card of a name; None after a finding (KC107), or without one where its `gpu` block has findings of its own."""
@@ -44,7 +56,9 @@ class CardShelf:
             return Value(match.card, Origin("catalog", source, span, note))
         from kcluster.catalog.gpus import nearest_gpus
 
-        near = tuple(dict.fromkeys((*suggestions(cards.name, tuple(self.own)), *nearest_gpus(cards.name))))[:3]
+        near: tuple[str, ...] = ()
+        if not findings.many:
+            near = tuple(dict.fromkeys((*suggestions(cards.name, tuple(self.own)), *nearest_gpus(cards.name))))[:3]
         help_ = [f"did you mean {listed(near)}?"] if near else []
         help_.append("a `gpu` block describes a card that the catalog lacks")
         findings.add("KC107", f"the catalog has no GPU `{shown(cards.name)}`", source, span, help=tuple(help_))

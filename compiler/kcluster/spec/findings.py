@@ -18,12 +18,23 @@ from kcluster.syntax.ast import (
     ValueNode,
 )
 
+MAX_FINDINGS: Final = 1000
+"""Findings of one run. Nobody reads the thousandth, and a hostile file could have a hundred thousand."""
+
+MAX_SUGGESTED: Final = 50
+"""Findings with the nearest names: looking for them is what costs time."""
+
 
 class Findings:
     """The findings of one run, over all its files."""
 
     def __init__(self) -> None:
         self.found: Final[list[Diagnostic]] = []
+
+    @property
+    def many(self) -> bool:
+        """Whether there are so many already that the nearest names are no longer looked for."""
+        return len(self.found) >= MAX_SUGGESTED
 
     def add(
         self,
@@ -40,6 +51,11 @@ class Findings:
         fixes: tuple[Fix, ...] = (),
     ) -> None:
         """Report one mistake; its severity is the registry's unless said otherwise."""
+        if len(self.found) == MAX_FINDINGS:
+            code, severity, labels, notes, help, fixes = "KC007", None, (), (), (), ()
+            message, label = f"more than {MAX_FINDINGS:,} findings: the others are not shown", ""
+        elif len(self.found) > MAX_FINDINGS:
+            return
         graded = severity if severity is not None else CODES[code].severity
         self.found.append(Diagnostic(code, message, source, span, graded, label, labels, notes, help, fixes))
 

@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 from kcluster.catalog.links import default_bus, infiniband_rate, make_bus, make_network
 from kcluster.diagnostics import Label
 from kcluster.physics.hardware import Bus, Card, Network
-from kcluster.spec.cards import CardShelf
+from kcluster.spec.cards import MAX_NODES_IN_ALL, CardShelf
 from kcluster.spec.findings import Findings
 from kcluster.spec.hardware_values import BusWritten, NetworkWritten
 from kcluster.spec.reader import Fields, missing
@@ -63,6 +63,11 @@ def _equal_nodes(
         return None
     written = fields.value("nodes")
     count = written if written is not None else len(hosts.value) if hosts is not None else 1
+    if not shelf.take_nodes(count):
+        at = fields.get("nodes") or fields.get("hosts")
+        span = at.origin.span if at is not None else fields.head
+        findings.add("KC007", f"more than {MAX_NODES_IN_ALL:,} nodes in one spec", fields.source, span)
+        return None
     return tuple(
         NodeSpec(_address(fields, hosts, index, None), machine.cards, machine.gpus, machine.bus)
         for index in range(count)

@@ -17,6 +17,7 @@ from kcluster.syntax.ast import File, Import, Item
 MAX_FILES: Final = 256
 MAX_DEPTH: Final = 32
 MAX_SPEC_BYTES: Final = 2**20
+MAX_TOTAL_BYTES: Final = 4 * 2**20
 
 
 @frozen(eq=False)
@@ -57,6 +58,7 @@ class _Loading:
         self.pieces: list[Piece] = []
         self.files: list[File] = []
         self.known: set[str] = set()
+        self.left = MAX_TOTAL_BYTES
 
     def follow(self, opened: _Open, stack: tuple[_Open, ...]) -> None:
         self.known.add(opened.identity)
@@ -115,6 +117,11 @@ class _Loading:
             message = f"the imported file `{shown(wanted)}` {error}"
             self.findings.add("KC109", message, source, span, help=self._near(path))
             self.known.add(identity)
+            return
+        self.left -= len(data)
+        if self.left < 0:
+            message = f"the imported files are together larger than {MAX_TOTAL_BYTES:,} bytes"
+            self.findings.add("KC007", message, source, span)
             return
         text, found = decode(data, self.disk.display(path))
         self.findings.found.extend(found)

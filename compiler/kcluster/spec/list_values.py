@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from kcluster.diagnostics.wording import shown
 from kcluster.source import Span
@@ -14,6 +14,8 @@ from kcluster.spec.schema_types import MAX_LIST, AttributeSchema
 from kcluster.spec.text import refusal
 from kcluster.spec.word_values import FALSE, TRUE, read_string
 from kcluster.syntax.ast import CallNode, ListNode, NumberNode, RangeNode, StringNode, ValueNode, WordNode
+
+_EVERY: Final = tuple(range(MAX_LIST))  # one object for one index, however many serves name it
 
 
 def read_strings(node: ValueNode, schema: AttributeSchema, place: Place) -> Any:
@@ -78,10 +80,11 @@ def read_indices(node: ValueNode, schema: AttributeSchema, place: Place) -> Any:
             return BAD
         if first > last:
             return place.wrong(f"has a range that runs backwards: {place.written(item.span)}", item.span)
-        twice = sorted(set(range(first, last + 1)) & set(read))
+        named = _EVERY[first : last + 1]
+        twice = sorted(set(named) & set(read))
         if twice:
             return place.wrong(f"names {twice[0]} twice", item.span, code="KC104")
-        read += range(first, last + 1)
+        read += named
     return tuple(read) if read else place.wrong("is an empty list", node.span)
 
 

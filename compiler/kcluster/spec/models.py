@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 from attrs import frozen
@@ -136,19 +137,25 @@ def _from_config(config: Value[str], files: Files, base: str, findings: Findings
 
 
 def _from_catalog(named: Value[str], findings: Findings) -> _Described | None:
-    match = find_model(named.value)
+    match = _find(named.value)
     source, span = named.origin.source, named.origin.span
     if match is not None:
         note = f"{match.note}; {match.source}" if match.note else match.source
         return _Described(Value(match.architecture, Origin("catalog", source, span, note)), match.quantization, match)
     from kcluster.catalog.models import model_ids, nearest
 
-    near = nearest(model_ids(), named.value)
+    near = () if findings.many else nearest(model_ids(), named.value)
     help_ = [f"did you mean {listed(near)}?"] if near else []
     help_.append('a config.json describes what the catalog lacks: `config = "config.json"`')
     message = f"the catalog has no model `{shown(named.value, 80)}`"
     findings.add("KC107", message, source, span, help=tuple(help_))
     return None
+
+
+@lru_cache(maxsize=256)
+def _find(identifier: str) -> ModelMatch | None:
+    """A row is read once, however many blocks name it."""
+    return find_model(identifier)
 
 
 # Weights
@@ -158,7 +165,7 @@ def _quantization(described: _Described, identifier: str, checkpoint: str) -> di
     """The `quantization_config` of what the engine loads: of the config or row itself, or of the checkpoint's own row."""
     if checkpoint == identifier or described.match is None:
         return described.quantization
-    match = find_model(checkpoint)
+    match = _find(checkpoint)
     return match.quantization if match is not None and match.id == checkpoint else None
 
 
@@ -215,7 +222,7 @@ def _draft(fields: Fields, target: Architecture, findings: Findings) -> DraftSpe
         message = "`method = mtp` drafts with the model's own prediction layers, and this model has none"
         findings.add("KC106", message, inner.source, method.origin.span)
         return None
-    match = find_model(identifier.value) if identifier is not None and needs_id else None
+    match = _find(identifier.value) if identifier is not None and needs_id else None
     if method.value == "draft" and match is None and identifier is not None:
         _from_catalog(identifier, findings)
         return None

@@ -45,6 +45,8 @@ class Fields:
     name_span: Span | None = None
     kind: str = ""
     kind_span: Span | None = None
+    heads: dict[str, Span] = field(factory=dict)
+    """Of each kind of inner block the first one's head."""
     values: dict[str, Value[Any]] = field(factory=dict)
     nodes: dict[str, ValueNode] = field(factory=dict)
     tried: set[str] = field(factory=set)
@@ -75,7 +77,7 @@ class Fields:
         """Where an attribute or block of that name was written, spelt right; None where it was not."""
         if word in self.nodes:
             return self.nodes[word].span
-        return next((inner.head for inner in self.blocks if inner.schema.word == word and not inner.guessed), None)
+        return self.heads.get(word)
 
     def origin(self, kind: Any, note: str) -> Origin:
         """The origin of something that the block does not say: its head, and why."""
@@ -246,6 +248,10 @@ def _unknown_attribute(item: Attribute, fields: Fields, context: Context) -> Non
         return
     if fields.torn and homes_of(name):
         return  # of an inner block, most likely, whose beginning did not parse
+    if context.findings.many:
+        message = f"there is no attribute `{shown(name)}` here"
+        context.findings.add("KC102", message, context.source, item.key.span)
+        return
     where = f"`{schema.word}`" if schema.word else "a file"
     free = [row.name for row in schema.attributes if row.name not in fields.tried.union(fields.names)]
     near = _meant(name, free, fields)
@@ -297,6 +303,7 @@ def _block_as_attribute(item: Attribute, inner: BlockSchema, fields: Fields, con
         block = Block(key, (label,) if label is not None else (), (), item.span, item.span)
         quiet = Context(context.source, Findings(), context.broken)
         fields.tried.add(inner.word)
+        fields.heads.setdefault(inner.word, item.span)
         fields.blocks.append(read_block(block, inner, quiet))
 
 
@@ -315,11 +322,15 @@ def _block(item: Block, fields: Fields, context: Context) -> None:
         context.findings.add("KC104", f"`{word}` is given twice", context.source, item.head, labels=labels)
         return
     fields.tried.add(word)
+    fields.heads.setdefault(word, item.head)
     fields.blocks.append(read_block(item, schema, context))
 
 
 def _unknown_block(item: Block, fields: Fields, context: Context) -> None:
     word, schema = item.keyword.text, fields.schema
+    if context.findings.many:
+        context.findings.add("KC101", f"there is no block `{shown(word)}` here", context.source, item.keyword.span)
+        return
     where = f"in `{schema.word}`" if schema.word else "at the top of a file"
     known = [row.word for row in schema.blocks]
     row = schema.attribute(word)
@@ -351,10 +362,10 @@ def _entry(item: Attribute, schema: EntrySchema, fields: Fields, context: Contex
         message = f"the {schema.key_name} `{shown(key)}` {reason}"
         context.findings.add("KC103", message, context.source, item.key.span)
         return
-    first = next((entry for entry in fields.entries if entry.key.value == key), None)
-    if first is not None:
+    first = fields.heads.setdefault(key, item.key.span)
+    if first is not item.key.span:
         message = f"the {schema.key_name} `{shown(key)}` is given twice"
-        labels = (Label(first.key.origin.span, "given here first"),)
+        labels = (Label(first, "given here first"),)
         help_ = ("a list repeats a flag: `[first, second]`",) if schema.key == "flag" else ()
         context.findings.add("KC104", message, context.source, item.key.span, labels=labels, help=help_)
         return

@@ -9,6 +9,8 @@ mistake already reported is not reported again.
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +18,7 @@ from attrs import define, field
 
 from kcluster.diagnostics import Diagnostic, Label, in_order
 from kcluster.diagnostics.wording import listed
-from kcluster.source import Span
+from kcluster.source import Source, Span
 from kcluster.spec.broken import Broken
 from kcluster.spec.cards import CardShelf, build_card
 from kcluster.spec.engines import build_router
@@ -32,6 +34,9 @@ from kcluster.spec.slas import build_sla
 from kcluster.spec.suppressions import suppressions_of
 from kcluster.spec.types import Spec
 from kcluster.syntax.ast import Attribute, Block, File
+
+MAX_BLOCKS: Final = 1000
+"""Blocks of one word in one spec, its imports included."""
 
 
 def resolve(
@@ -123,6 +128,7 @@ class _Gathered:
 def _gather(loaded: Loaded, broken: Broken, findings: Findings) -> _Gathered:
     gathered = _Gathered(complete=loaded.complete, loaded=loaded)
     tops: dict[int, Fields] = {}
+    counts: Counter[str] = Counter()
     after_stray = False
     for piece in loaded.pieces:
         source = piece.file.source
@@ -131,6 +137,8 @@ def _gather(loaded: Loaded, broken: Broken, findings: Findings) -> _Gathered:
             everything = Span(0, len(source.text))
             torn = broken.inside(source, everything)
             top = tops[id(piece.file)] = Fields(SPEC, source, everything, Span(0, 0), torn=torn)
+        if isinstance(piece.item, Block) and _beyond(piece.item, source, counts, findings):
+            continue
         before = len(top.blocks)
         stray = isinstance(piece.item, Attribute) and SPEC.attribute(piece.item.key.text) is None
         # Several attributes outside a block in a row are one mistake: the block around them is missing.
@@ -150,6 +158,17 @@ def _gather(loaded: Loaded, broken: Broken, findings: Findings) -> _Gathered:
     for word in gathered.blocks:
         _once(word, gathered, findings)
     return gathered
+
+
+def _beyond(block: Block, source: Source, counts: Counter[str], findings: Findings) -> bool:
+    """Whether there are too many blocks of this word already; the first one too many is a finding."""
+    word = block.keyword.text
+    if SPEC.block(word) is None:
+        return False
+    counts[word] += 1
+    if counts[word] == MAX_BLOCKS + 1:
+        findings.add("KC007", f"more than {MAX_BLOCKS:,} `{word}` blocks in one spec", source, block.head)
+    return counts[word] > MAX_BLOCKS
 
 
 def _once(word: str, gathered: _Gathered, findings: Findings) -> None:
@@ -225,6 +244,7 @@ def _hidden(word: str, gathered: _Gathered, broken: Broken) -> Any:
     """Whether a name may belong to a block that was not understood: one with an unknown word, or text that did not parse
     and in which the name stands more often than in references to it."""
 
+    @cache
     def hidden(name: str) -> bool:
         if any(stray.endswith(name) for stray in gathered.strays):
             return True
@@ -242,7 +262,7 @@ def _heads(word: str, name: str, file: File) -> bool:
     text = file.source.text
     start = text.find(name)
     while start >= 0:
-        before = text[:start].rstrip(' \t"')
+        before = text[max(0, start - 80) : start].rstrip(' \t"')
         if not before.endswith("=") or not before[:-1].rstrip().endswith(word):
             return True
         start = text.find(name, start + 1)

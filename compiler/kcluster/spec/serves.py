@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from attrs import define, field, frozen
 
@@ -21,8 +21,6 @@ from kcluster.spec.engines import (
 from kcluster.spec.findings import Findings, did_you_mean, replace
 from kcluster.spec.reader import Fields, missing
 from kcluster.spec.types import HardwareSpec, ModelSpec, RouterSpec, RouteSpec, ServeSpec, SlaSpec, Value
-
-T = TypeVar("T")
 
 
 @define(eq=False)
@@ -52,8 +50,8 @@ class Shelf:
         if name in self.broken or self.nameless or self.hidden(name):
             return None
         known = tuple(self.built)
-        near = nearest(name, known)
-        help_ = did_you_mean(name, known)
+        near = None if findings.many else nearest(name, known)
+        help_ = () if findings.many else did_you_mean(name, known)
         if not help_:
             help_ = (f"there is {listed(known[:6], 'and')}",) if known else (f"write `{self.word} NAME {{ … }}`",)
         message = f"there is no {self.word} `{shown(name)}`"

@@ -7,7 +7,9 @@ line for the file. Without a reason it silences nothing, and one that silences n
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Final
 
 from attrs import evolve
@@ -27,6 +29,7 @@ _EARLY: Final = ("KC0", "KC1")
 def suppressions_of(file: File) -> tuple[Suppression, ...]:
     """Every comment of a file that speaks to kcluster, in order. One that cannot be understood has no codes."""
     found = []
+    places: _Places | None = None
     for comment in file.comments:
         ours = _OURS.match(comment.text)
         if ours is None:
@@ -34,68 +37,69 @@ def suppressions_of(file: File) -> tuple[Suppression, ...]:
         parts = _IGNORE.match(ours["rest"])
         codes = tuple(text.strip() for text in parts["codes"].split(",") if text.strip()) if parts else ()
         reason = " ".join(parts["reason"].split()).lstrip(":-– ") if parts else ""
-        found.append(Suppression(codes, reason, comment.span, _scope(comment, file), file.source))
+        places = places or _Places(file)
+        found.append(Suppression(codes, reason, comment.span, places.scope(comment), file.source))
     return tuple(found)
 
 
-def _scope(comment: Comment, file: File) -> Span | None:
-    """The stretch of text that a comment speaks of; None for the whole file."""
-    line = file.source.position(comment.span.start).line
-    if not comment.own_line:
-        start = file.source.offset(line, 1)
-        ends = [
-            item.span for item in _items(file.items) if isinstance(item, Attribute) and _touches(item, start, comment)
-        ]
-        return Span(min([start, *(span.start for span in ends)]), comment.span.end)
-    if line == 1:
+class _Places:
+    """Where the items of a file stand, for looking up what a comment speaks of."""
+
+    def __init__(self, file: File) -> None:
+        self.source = file.source
+        self.blocks: dict[int, tuple[list[int], list[Item]]] = {}
+        """Of each block (0: the file) the starts of its items, and the items in the same order."""
+        self.begun: dict[int, int] = {}
+        """Of each line on which an attribute ends that began on an earlier line: where that one begins."""
+        waiting: list[tuple[int, tuple[Item, ...]]] = [(0, file.items)]
+        while waiting:
+            key, items = waiting.pop()
+            ordered = sorted(items, key=lambda item: item.span.start)
+            self.blocks[key] = ([item.span.start for item in ordered], ordered)
+            for item in ordered:
+                if isinstance(item, Block):
+                    waiting.append((id(item), item.items))
+                elif isinstance(item, Attribute):
+                    self._note_end(item)
+
+    def _note_end(self, item: Attribute) -> None:
+        last = self.source.position(max(item.span.start, item.span.end - 1)).line
+        if self.source.position(item.span.start).line < last:
+            self.begun[last] = min(item.span.start, self.begun.get(last, item.span.start))
+
+    def scope(self, comment: Comment) -> Span | None:
+        """The stretch of text that a comment speaks of; None for the whole file."""
+        line = self.source.position(comment.span.start).line
+        if not comment.own_line:
+            start = self.source.offset(line, 1)
+            return Span(min(start, self.begun.get(line, start)), max(start, comment.span.end))
+        if line == 1:
+            return None
+        following = self._following(comment.span.start)
+        return following.span if following is not None else self._next_line(line, comment)
+
+    def _following(self, at: int) -> Item | None:
+        """The first item after an offset inside the same block."""
+        key = 0
+        for _ in range(len(self.blocks)):
+            starts, items = self.blocks[key]
+            index = bisect_right(starts, at)
+            before = items[index - 1] if index else None
+            if not isinstance(before, Block) or at >= before.span.end or id(before) not in self.blocks:
+                return items[index] if index < len(items) else None
+            key = id(before)
         return None
-    following = _following(comment, file)
-    if following is not None:
-        return following.span
-    return _next_line(comment, file)
 
-
-def _touches(item: Attribute, start: int, comment: Comment) -> bool:
-    """Whether an attribute ends on the comment's line, having begun before it."""
-    return start <= item.span.end <= comment.span.start and item.span.start < start
-
-
-def _items(items: Iterable[Item]) -> Iterable[Item]:
-    """Every item, those inside blocks too."""
-    waiting = list(items)
-    while waiting:
-        item = waiting.pop()
-        yield item
-        if isinstance(item, Block):
-            waiting += item.items
-
-
-def _following(comment: Comment, file: File) -> Item | None:
-    """The first item after a comment inside the same block."""
-    items = file.items
-    at = comment.span.start
-    while True:
-        around = next(
-            (item for item in items if isinstance(item, Block) and item.span.start < at < item.span.end), None
-        )
-        if around is None:
-            break
-        items = around.items
-    return min((item for item in items if item.span.start > at), key=lambda item: item.span.start, default=None)
-
-
-def _next_line(comment: Comment, file: File) -> Span:
-    """The next line that is neither empty nor a comment: what follows where the tree does not say."""
-    source = file.source
-    number = source.position(comment.span.start).line
-    for line in range(number + 1, source.lines + 1):
-        text = source.line(line).strip()
-        if text and not text.startswith("#") and text != "}":
-            start = source.offset(line, 1)
-            return Span(start, start + len(source.line(line)))
-        if text == "}":
-            break
-    return comment.span
+    def _next_line(self, number: int, comment: Comment) -> Span:
+        """The next line that is neither empty nor a comment: what follows where the tree does not say."""
+        for line in range(number + 1, min(self.source.lines, number + 100) + 1):
+            text = self.source.line(line).strip()
+            if text == "}":
+                break
+            if text and not text.startswith("#"):
+                start = self.source.offset(line, 1)
+                return Span(start, start + len(self.source.line(line)))
+        return comment.span
 
 
 # Applying
@@ -110,10 +114,12 @@ def apply_suppressions(file: File, spec: Spec | None, diagnostics: Iterable[Diag
     """
     suppressions = spec.suppressions if spec is not None else suppressions_of(file)
     found = tuple(diagnostics)
+    holding = _holding(suppressions)
     used: set[int] = set()
     marked = []
     for diagnostic in found:
-        covering = [index for index, suppression in enumerate(suppressions) if _covers(suppression, diagnostic)]
+        holds = holding.get((diagnostic.source.path, diagnostic.code))
+        covering = holds.covering(diagnostic.span.start) if holds is not None else []
         used.update(covering)
         marked.append(evolve(diagnostic, suppressed=suppressions[covering[0]].reason) if covering else diagnostic)
     early = spec is None or any(d.severity == "error" and d.code.startswith(_EARLY) for d in marked)
@@ -127,13 +133,34 @@ def _codes(suppression: Suppression) -> tuple[str, ...]:
     return tuple(code.code for code in known if code is not None)
 
 
-def _covers(suppression: Suppression, diagnostic: Diagnostic) -> bool:
-    if not suppression.reason or diagnostic.source.path != suppression.source.path:
-        return False
-    if diagnostic.code not in _codes(suppression):
-        return False
-    scope = suppression.scope
-    return scope is None or scope.start <= diagnostic.span.start <= scope.end
+class _Holds:
+    """The suppressions of one code in one file by where they begin, with how far any of them so far reaches."""
+
+    def __init__(self, scopes: list[tuple[int, int, int]]) -> None:
+        self.scopes = sorted(scopes)
+        self.starts = [start for start, _, _ in self.scopes]
+        self.reach = list(accumulate((end for _, end, _ in self.scopes), max))
+
+    def covering(self, at: int) -> list[int]:
+        """The indices of those that hold at an offset, in the order of the file."""
+        found = []
+        place = bisect_right(self.starts, at) - 1
+        while place >= 0 and self.reach[place] >= at:
+            _, end, index = self.scopes[place]
+            if end >= at:
+                found.append(index)
+            place -= 1
+        return sorted(found)
+
+
+def _holding(suppressions: tuple[Suppression, ...]) -> dict[tuple[str, str], _Holds]:
+    """Those with a reason, by file and code. One for the whole file holds from its beginning to its end."""
+    scopes: dict[tuple[str, str], list[tuple[int, int, int]]] = {}
+    for index, suppression in enumerate(suppressions):
+        scope = suppression.scope or Span(0, len(suppression.source.text))
+        for code in _codes(suppression) if suppression.reason else ():
+            scopes.setdefault((suppression.source.path, code), []).append((scope.start, scope.end, index))
+    return {key: _Holds(found) for key, found in scopes.items()}
 
 
 def _useless(suppression: Suppression, used: bool, early: bool) -> list[Diagnostic]:
