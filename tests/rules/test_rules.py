@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kcluster.diagnostics import CODES
 from kcluster.pipeline import Checked, decode_and_check
 from kcluster.planner.types import SlaVerdict
+from kcluster.render.why import figures_of
 from kcluster.rules import run
 from kcluster.rules.exposure import secret_reason
 from kcluster.rules.pages import page_of
@@ -148,6 +149,8 @@ def assert_sound(checked: Checked) -> None:
             assert 0 <= label.span.start <= label.span.end <= len(source.text), found
     if checked.plan is None:
         return
+    known = {name for serve in checked.plan.serves for name in figures_of(serve.chosen)}
+    assert {found.figure for found in checked.diagnostics if found.figure} <= known
     errors = {found.code for found in checked.diagnostics if found.severity == "error"}
     for serve in checked.plan.serves:
         fatal = {violation.code for violation in serve.chosen.violations if violation.fatal}

@@ -107,7 +107,7 @@ def kv_heads(plan: Plan) -> Iterator[Diagnostic]:
     """
     What it checks
     Of KV heads and tp one divides the other (error). Where tp is larger, or attention is of the latent kind, every rank holds KV that others hold too
-    (note).
+    (note, where tp is pinned: left open, the planner has weighed it).
 
     Why
     Six KV heads over four ranks pass the engine's own configuration check, and every worker dies a minute later with an assertion without text. KV heads
@@ -151,6 +151,7 @@ def kv_heads(plan: Plan) -> Iterator[Diagnostic]:
         "KC302",
         "note",
         unless=("KC301",),
+        skip=lambda serve: serve.chosen.fits != "no" and written(serve.serve, "tp") is None,
         marks=lambda serve, _: (model_mark(serve, heads_text(serve)), *cut_marks(serve, "tp")),
         help=_kv_heads_help,
     )

@@ -86,7 +86,7 @@ def budget_mark(serve: ServePlan) -> Mark | None:
 def budget(memory: Memory, utilization: float) -> str:
     """The sum behind the KV cache of the tightest card, as people write it."""
     taken = " − ".join(
-        f"{shown(part)} {name}"
+        f"{shown(part).removesuffix(' GiB')} {name}"
         for name, part in (
             ("weights", memory.weights),
             ("activations", memory.activation),

@@ -9,7 +9,7 @@ from kcluster.physics.architecture import LatentAttention
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.rules.axes import heads_text, model_mark
 from kcluster.rules.broken import cut_marks, reported
-from kcluster.rules.finding import blame, finding, place_of
+from kcluster.rules.finding import blame, finding, place_of, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, counted
 from kcluster.spec.types import DraftSpec
@@ -140,6 +140,8 @@ def _dcp_would_help(serve: ServePlan) -> bool:
     """Whether KV is held more than once, short, and could be shared."""
     cut = serve.chosen.cut
     attention = serve.serve.model.architecture.value.attention
+    if written(serve.serve, "tp") is None:
+        return False  # left open, the planner has weighed dcp itself
     short = any(violation.code in ("KC203", "KC204") for violation in serve.chosen.violations)
     if not short or cut.dcp > 1 or cut.tp == 1 or attention is None:
         return False

@@ -183,6 +183,7 @@ def peak_does_not_fit(plan: Plan) -> Iterator[Diagnostic]:
         plan,
         "KC203",
         "warning",
+        label=_fitting,
         marks=lambda serve, _: (budget_mark(serve), context_mark(serve), *cut_marks(serve)),
         notes=token_note,
         help=_more_room,
@@ -195,8 +196,16 @@ def token_note(serve: ServePlan, violation: Violation) -> Iterable[str]:
     if memory is not None:
         yield (
             f"one engine core holds {count(memory.kv_tokens.value)} tokens: {shown(memory.kv_cache)} of KV a card at "
-            f"{shown(memory.kv_bytes_per_token)}"
+            f"{shown(memory.kv_bytes_per_token)} a token"
         )
+
+
+def _fitting(serve: ServePlan, violation: Violation) -> str:
+    if not violation.figures:
+        return ""
+    held = violation.figures[0]
+    low, high = held.range()
+    return f"{held.value:,.1f} ({low:,.0f}–{high:,.0f}) fit"
 
 
 def _more_room(serve: ServePlan, violation: Violation) -> Iterable[str]:
@@ -241,6 +250,7 @@ def typical_load_does_not_fit(plan: Plan) -> Iterator[Diagnostic]:
         plan,
         "KC204",
         "warning",
+        label=_fitting,
         marks=lambda serve, _: (budget_mark(serve), *_lengths(serve), *cut_marks(serve)),
         notes=token_note,
         help=_more_room,

@@ -83,7 +83,7 @@ def _missed(serve: ServePlan, code: str, verdict: SlaVerdict, severity: Severity
             if sla.concurrency.written
             else None
         )
-    notes = [f"expected {ranged(verdict.predicted)}"]
+    notes = []
     if performance is not None:
         parts = sorted(performance.step.parts, key=lambda part: -part[1].value)
         shares = " · ".join(
@@ -98,6 +98,7 @@ def _missed(serve: ServePlan, code: str, verdict: SlaVerdict, severity: Severity
         _message(verdict, severity, serve.load.concurrency),
         place_of(verdict.bound.value),
         severity=severity,
+        label=f"expected {ranged(verdict.predicted)}",
         marks=marks,
         notes=notes,
         help=() if severity == "note" else ways.to_meet(serve, hardware_too=severity == "error"),
