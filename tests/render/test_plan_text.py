@@ -37,6 +37,15 @@ def test_what_a_person_reads() -> None:
     assert "chosen over:" in text
 
 
+def test_the_least_hardware_where_a_bound_is_missed() -> None:
+    """No number of these cards gives 100,000 tokens a second to twelve; a few more give a bit more than one box."""
+    assert re.search(r"^least hardware +none: 32 such nodes would not do either$", plan_text(planned(SPEC)), re.M)
+    reachable = plan_text(planned(SPEC.replace("100000", "350")))
+    assert re.search(r"^least hardware +\d+ × .*RTX 5090, \d+ replicas? of tp ", reachable, re.M)
+    met = plan_text(planned(SPEC.replace("100000", "1")))
+    assert "least hardware" not in met
+
+
 def test_the_parts_of_a_token_add_up() -> None:
     text = plan_text(planned(SPEC))
     found = re.search(r"^a token at 12 users +([\d.]+) ms \([^)]*\): (.*) ms   bound by", text, re.M)

@@ -7,6 +7,7 @@ from typing import Final
 from kcluster.planner.judge import asked_value
 from kcluster.planner.types import Alternative, Candidate, Plan, ServePlan
 from kcluster.render.plan_words import (
+    card_name,
     cards_words,
     counted,
     cut_words,
@@ -53,7 +54,7 @@ def _serve(serve: ServePlan, everything: bool, paint: _Paint, width: int) -> str
     if body:
         lines += ["", *body]
     if chosen.verdicts:
-        lines += ["", *_sla(chosen, paint)]
+        lines += ["", *_sla(chosen, paint), *_least(serve)]
     lines += ["", *_others(serve, everything, paint, width)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -188,6 +189,25 @@ def _sla(chosen: Candidate, paint: _Paint) -> list[str]:
         met = paint(verdict.met, verdict.met)
         lines.append(f"{name:<{LABEL}}{target:<{wide[0]}}{expected:<{wide[1]}}{met}")
     return lines
+
+
+def _least(serve: ServePlan) -> list[str]:
+    """Where a bound is missed at its expected value: the least hardware of this kind on which none would be."""
+    from kcluster.planner.ranking import does
+    from kcluster.planner.remedies import least_hardware, most_nodes
+
+    if does(serve.chosen) or not serve.chosen.placement:
+        return []
+    nodes = serve.serve.cluster.nodes
+    least = least_hardware(serve)
+    if least is None:
+        most = most_nodes(len(nodes))
+        return [_row("least hardware", f"none: {counted(most, 'such node', 'such nodes')} would not do either")]
+    card = card_name(nodes[0].cards[0].name)
+    where = f"{least.gpus_per_node} × {card}"
+    if least.nodes > 1:
+        where = f"{least.nodes} × {where}"
+    return [_row("least hardware", f"{where}, {cut_words(least.candidate)}")]
 
 
 def _others(serve: ServePlan, everything: bool, paint: _Paint, width: int) -> list[str]:
