@@ -32,7 +32,7 @@ from kcluster.spec.schema import SERVE, SPEC
 from kcluster.spec.serves import Shelf, Shelves, build_serves, unused
 from kcluster.spec.slas import build_sla
 from kcluster.spec.suppressions import suppressions_of
-from kcluster.spec.types import Spec
+from kcluster.spec.types import ServeSpec, Spec
 from kcluster.syntax.ast import Attribute, Block, File
 
 MAX_BLOCKS: Final = 1000
@@ -76,13 +76,7 @@ def resolve(
     suppressions = tuple(found for one in loaded.files for found in suppressions_of(one))
     gathered = _gather(loaded, broken, findings)
     shelves, cards = _shelve(gathered, broken, files, findings)
-    blocks = gathered.of("serve")
-    implied = _implied(gathered, shelves, loaded) if not blocks else None
-    serves = build_serves(blocks if implied is None else [implied], shelves, findings, implied=implied is not None)
-    if not blocks and implied is None:
-        _nothing_served(gathered, loaded, findings)
-    elif loaded.complete and not gathered.strays:
-        _unused(gathered, shelves, cards, findings)
+    serves = _serves(gathered, shelves, cards, findings)
     found = in_order((*findings.found[:own], *broken.without_echoes(findings.found[own:])))
     if not file.items and not file.complete:
         return None, found
@@ -113,20 +107,19 @@ class _Gathered:
     """The blocks of all files by word, in order. `own`: those of the file asked for; `bases`: where a block's paths start;
     `strays`: names that stand on blocks with an unknown word."""
 
+    loaded: Loaded
     blocks: dict[str, list[Fields]] = field(factory=dict)
     own: dict[str, list[Fields]] = field(factory=dict)
     bases: dict[int, str] = field(factory=dict)
     strays: set[str] = field(factory=set)
     switch: Any = None
-    complete: bool = True
-    loaded: Loaded | None = None
 
     def of(self, word: str) -> list[Fields]:
         return self.blocks.get(word, [])
 
 
 def _gather(loaded: Loaded, broken: Broken, findings: Findings) -> _Gathered:
-    gathered = _Gathered(complete=loaded.complete, loaded=loaded)
+    gathered = _Gathered(loaded)
     tops: dict[int, Fields] = {}
     counts: Counter[str] = Counter()
     after_stray = False
@@ -248,7 +241,6 @@ def _hidden(word: str, gathered: _Gathered, broken: Broken) -> Any:
     def hidden(name: str) -> bool:
         if any(stray.endswith(name) for stray in gathered.strays):
             return True
-        assert gathered.loaded is not None
         return any(
             not file.complete and (name == word or broken.begins(file.source, word) or _heads(word, name, file))
             for file in gathered.loaded.files
@@ -272,26 +264,41 @@ def _heads(word: str, name: str, file: File) -> bool:
 # What is served
 
 
-def _implied(gathered: _Gathered, shelves: Shelves, loaded: Loaded) -> Fields | None:
+def _serves(gathered: _Gathered, shelves: Shelves, cards: CardShelf, findings: Findings) -> tuple[ServeSpec, ...]:
+    """The serves that are written, else the implied one; and what no serve comes to."""
+    loaded = gathered.loaded
+    blocks = gathered.of("serve")
+    implied = _implied(gathered, shelves) if not blocks else None
+    if implied is not None:
+        serves = build_serves([implied], shelves, findings, implied=True)
+    else:
+        serves = build_serves(blocks, shelves, findings)
+    if not blocks and implied is None:
+        _nothing_served(gathered, findings)
+    elif loaded.complete and not gathered.strays:
+        _unused(gathered, shelves, cards, findings)
+    return serves
+
+
+def _implied(gathered: _Gathered, shelves: Shelves) -> Fields | None:
     """The serve that nobody wrote: where model, hardware and SLA occur once each."""
-    if any(not file.complete and "serve" in file.source.text for file in loaded.files) or gathered.strays:
+    files = gathered.loaded.files
+    if gathered.strays or any(not file.complete and "serve" in file.source.text for file in files):
         return None
     if any(len(gathered.of(word)) != 1 for word in ("model", "hardware", "sla")):
         return None
+    whole = all(shelf.built for shelf in (shelves.models, shelves.hardware, shelves.slas))
+    for shelf in (shelves.models, shelves.hardware, shelves.slas):
+        shelf.missed = not whole  # nothing is unused only because something else is broken
     model = gathered.of("model")[0]
-    hardware = gathered.of("hardware")[0]
-    if not (shelves.models.built and shelves.hardware.built and shelves.slas.built):
-        for shelf in (shelves.models, shelves.hardware, shelves.slas):
-            shelf.missed = True
-    del hardware
     return Fields(SERVE, model.source, model.span, model.head, name=model.name or "serve")
 
 
-def _nothing_served(gathered: _Gathered, loaded: Loaded, findings: Findings) -> None:
+def _nothing_served(gathered: _Gathered, findings: Findings) -> None:
     """A file with models and hardware and no serve may be a library for others to import: that is worth a word, no more,
     unless it has all three kinds, of which one has several."""
     models, hardware, slas = (gathered.own.get(word, []) for word in ("model", "hardware", "sla"))
-    if not models or not hardware or not loaded.complete or gathered.strays:
+    if not models or not hardware or not gathered.loaded.complete or gathered.strays:
         return
     counts = [(word, len(blocks)) for word, blocks in (("model", models), ("hardware", hardware), ("sla", slas))]
     several = [word for word, count in counts if count > 1]
