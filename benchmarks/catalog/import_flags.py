@@ -25,8 +25,8 @@ KINDS = {
     "flag": "bare",
     "json": "json",
     "union_dict_and_str": "json-or-str",
-    "parse_dataclass": "json",
-    "_compute_kwargs.<locals>.parse_dataclass": "json",
+    "parse_dataclass": "object",
+    "_compute_kwargs.<locals>.parse_dataclass": "object",
     "_parse_type": "json",
     "human_readable_int": "size",
     "human_readable_int_or_auto": "size-or-auto",
@@ -69,6 +69,8 @@ def row(flag: dict[str, Any]) -> tuple[str, ...]:
             aliases.append(f"--no-{name[2:]}")
     if kind == "bare":
         nargs = "0"
+    if "-O" in aliases:
+        kind = "json"  # -O3 is short for --compilation-config 3 there
     if kind == "str" and not nargs and isinstance(flag["default"], list):
         nargs = "append"
     default = flag["default"]

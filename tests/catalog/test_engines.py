@@ -98,6 +98,8 @@ def test_spellings_that_the_parser_takes() -> None:
         ((0, 33), "--allowed-origins", ("https://a",), []),
         ((0, 33), "--speculative-config", "{method: ngram}", ["value"]),
         ((0, 33), "--speculative-config", '{"method": "ngram"}', []),
+        ((0, 33), "--kv-transfer-config", "8", ["value"]),  # JSON, but no object
+        ((0, 33), "--kv-transfer-config", '{"kv_connector": "x"}', []),
         ((0, 33), "--mamba-cache-mode", "align", ["deprecated"]),
         ((0, 33), "--middleware", ("a.B", "c.D"), []),
     ],

@@ -33,7 +33,21 @@ def _json(text: str) -> Any:
     return json.loads(text)
 
 
-TYPES: dict[str, Any] = {"int": int, "float": float, "json": _json, "size": _size, "size-or-auto": _size}
+def _object(text: str) -> Any:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(text)
+    return value
+
+
+TYPES: dict[str, Any] = {
+    "int": int,
+    "float": float,
+    "json": _json,
+    "object": _object,
+    "size": _size,
+    "size-or-auto": _size,
+}
 
 
 def parser(version: tuple[int, ...]) -> Parser:

@@ -15,9 +15,12 @@ from attrs import evolve, frozen
 
 Version = tuple[int, ...]
 FlagValue = str | int | float | bool | tuple[str | int | float | bool, ...]
-FlagKind = Literal["switch", "bare", "bool", "str", "int", "float", "json", "json-or-str", "size", "size-or-auto"]
-"""`switch` takes no value and has a `--no-` form; `bare` takes none and has none; `size` is a number with a suffix
-(`8k` = 8,000, `8K` = 8,192)."""
+FlagKind = Literal[
+    "switch", "bare", "bool", "str", "int", "float", "json", "object", "json-or-str", "size", "size-or-auto"
+]
+"""`switch` takes no value and has a `--no-` form; `bare` takes none and has none; `object` is a JSON object; `size` is a number
+with a suffix (`8k` = 8,000, `8K` = 8,192)."""
+_JSON: Final = ("json", "object", "json-or-str")
 
 _NAMES: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "triton": "Triton"}
 _SIZE: Final = re.compile(r"\d+(\.\d+)?[kmgt]|\d+[KMGT]?")
@@ -138,7 +141,7 @@ class FlagTable:
             spellings = []
         found = [FlagMatch(self.flags[name], negated, key, joined) for name, negated in dict.fromkeys(spellings)]
         if key:
-            found = [match for match in found if not match.negated and match.flag.type in ("json", "json-or-str")]
+            found = [match for match in found if not match.negated and match.flag.type in _JSON]
         return found
 
     def nearest(self, text: str) -> tuple[str, ...]:
@@ -243,14 +246,18 @@ def _complaint(kind: FlagKind, text: str) -> str:
         if kind == "size-or-auto" and text in ("auto", "-1"):
             return ""
         return "" if _SIZE.fullmatch(text) else "a number such as 8192, 8k or 8K"
-    if kind == "json":
-        import json
+    return _json_complaint(kind, text) if kind in ("json", "object") else ""
 
-        try:
-            json.loads(text)
-        except ValueError:
-            return "JSON"
-    return ""
+
+def _json_complaint(kind: FlagKind, text: str) -> str:
+    import json
+
+    wanted = "a JSON object" if kind == "object" else "JSON"
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return wanted
+    return wanted if kind == "object" and not isinstance(value, dict) else ""
 
 
 def _near(text: str, among: tuple[str, ...]) -> tuple[str, ...]:

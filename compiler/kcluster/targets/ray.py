@@ -241,6 +241,7 @@ def _free_ports(node: RayNode) -> Iterator[str]:
     yield "}\n"
     yield "# What is left of a Ray that was killed holds its ports for a while.\n"
     yield "wait_for_free_ports() {\n"
+    yield "  (($# == 0)) || return 0 # arguments of this script may name other ports\n"
     yield f"  local port deadline=$((SECONDS + {PORT_FREE_SECONDS}))\n"
     yield f"  for port in {ports}; do\n"
     yield '    while listens "$VLLM_HOST_IP" "$port"; do\n'
@@ -256,7 +257,7 @@ def _free_ports(node: RayNode) -> Iterator[str]:
 
 def _run_head(node: RayNode) -> Iterator[str]:
     yield from _free_ports(node)
-    yield "wait_for_free_ports\n"
+    yield 'wait_for_free_ports "$@"\n'
     yield "# With what a killed Ray noted here, a worker of it that is still seen would be taken for a running head.\n"
     yield 'rm -f "$temp/ray_current_cluster"\n'
     yield 'exec ray start "${args[@]}" "$@"\n'
@@ -270,7 +271,7 @@ def _run_worker(cluster: RayCluster, node: RayNode) -> Iterator[str]:
     yield "# The head may come later than this node, or come back: join whenever it answers, give up where it never does.\n"
     yield "deadline=$((SECONDS + deadline_seconds))\n"
     yield "while [[ -z $stopping ]] && ((SECONDS < deadline)); do\n"
-    yield f"  if listens {quote(cluster.head.host)} {cluster.head.first_port} && wait_for_free_ports; then\n"
+    yield f'  if listens {quote(cluster.head.host)} {cluster.head.first_port} && wait_for_free_ports "$@"; then\n'
     yield "    joined=$SECONDS\n"
     yield '    ray start "${args[@]}" "$@" &\n'
     yield "    child=$!\n"
