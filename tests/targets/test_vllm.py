@@ -440,5 +440,7 @@ def test_scripts_are_clean(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["one-box", "nodes", "ray"])
 def test_files(name: str, files: SnapshotAssertion) -> None:
     """The whole of what is written, to be read by people when it changes."""
-    parts = [f"===== {artifact.path}\n{artifact.text}" for artifact in emit(PLANS[name]((0, 33)), ("vllm", "ray", "runbook"))]
+    parts = [
+        f"===== {artifact.path}\n{artifact.text}" for artifact in emit(PLANS[name]((0, 33)), ("vllm", "ray", "runbook"))
+    ]
     assert "\n".join(parts) == files
