@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
 import kcluster
@@ -47,21 +46,6 @@ def written(spec: str, folder: Path) -> Path:
         place.write_text(artifact.text)
         place.chmod(0o755 if artifact.executable else 0o644)
     return folder
-
-
-def free_pair() -> int:
-    """A port that is free together with the next one."""
-    for _ in range(200):
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            if port < 65535:
-                try:
-                    second.bind(("127.0.0.1", port + 1))
-                except OSError:
-                    continue
-                return port
-    raise AssertionError("no two neighbouring ports are free")
 
 
 def tool(name: str, package: str) -> str:

@@ -22,6 +22,8 @@ class Outcome:
     failed: list[str] = field(factory=list)
     first_chunk: list[float] = field(factory=list)
     last_chunk: list[float] = field(factory=list)
+    open: set[str] = field(factory=set)
+    """Requests that were sent and are not answered yet."""
 
 
 async def request(
@@ -69,11 +71,14 @@ async def under_load(
             turn += 1
             name = f"{number}-{turn}"
             stream = number % 2 == 0
+            outcome.open.add(name)
             try:
                 status, body, times = await asyncio.wait_for(request(port, name=name, stream=stream, tls=tls), PATIENCE)
             except (ConnectionError, asyncio.IncompleteReadError, IndexError, TimeoutError, ssl.SSLError) as error:
                 outcome.failed.append(f"{name}: {error!r}")
                 continue
+            finally:
+                outcome.open.discard(name)
             if status != 200 or (stream and b"[DONE]" not in body):
                 outcome.failed.append(f"{name}: status {status}, {len(body)} bytes")
             else:

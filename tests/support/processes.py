@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,11 +17,32 @@ PATIENCE = 90.0
 """Seconds that a condition may take before a test gives up: a limit against hanging, never a measure of speed."""
 
 
+# Below what the kernel gives to outgoing connections, so that no client of another test takes a port between being found
+# free and being listened on; each process of pytest starts elsewhere, and gives no port twice.
+_PORTS = itertools.cycle(random.Random(f"{os.getpid()} {time.time_ns()}").sample(range(10240, 32000, 2), 10880))
+
+
+def free_pair() -> int:
+    """A TCP port that nothing listens on at this moment, and neither on the next one."""
+    for port in itertools.islice(_PORTS, 10880):
+        if _free(port) and _free(port + 1):
+            return port
+    raise AssertionError("no two neighbouring ports are free")
+
+
 def free_port() -> int:
-    """A TCP port on loopback that nothing listens on at this moment."""
+    """A TCP port that nothing listens on at this moment."""
+    return free_pair()
+
+
+def _free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+        return True
 
 
 def wait_for(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:

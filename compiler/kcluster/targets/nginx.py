@@ -27,6 +27,25 @@ FLOOR: Final = (1, 22)
 
 KEEPALIVE_SECONDS: Final = 60
 
+_BALANCE: Final = {
+    "round_robin": (),
+    "random": ("random;",),
+    "power_of_two": ("random two least_conn; # two replicas drawn, the one with less open taken",),
+    "request_id": ("hash $request_id consistent;",),
+    "session": ("hash $kcluster_session consistent;",),
+}
+_CHECK_KEY: Final = (
+    "check_key() {",
+    '  [[ -n ${!1:-} ]] || { echo "set $1 to a key" >&2 && exit 2; }',
+    '  [[ ${!1} =~ ^[A-Za-z0-9._~+/=-]+$ ]] || { echo "$1 holds characters that a header cannot" >&2 && exit 2; }',
+    "}",
+    "",
+)
+_AUTHORIZED: Final = 'map $http_authorization $kcluster_authorized {\\n    default 0;\\n    "Bearer %s" 1;\\n}\\n'
+_ENGINE_KEYS: Final = "map $kcluster_chosen $kcluster_engine_key {\\n    default $http_authorization;\\n"
+_ENGINE_KEY: Final = '    "%s" "Bearer %s";\\n'
+_LEAST_OPEN: Final = ("least_conn; # answers differ in length by orders of magnitude: count what is open",)
+
 
 @target("nginx")
 def emit(plan: Plan) -> tuple[Artifact, ...]:
@@ -68,7 +87,7 @@ def _configuration(plan: Plan, front: Front) -> Iterator[str]:
         "http {\n"
         "    server_tokens off;\n"
         "    default_type application/json;\n"
-        '    log_format kcluster \'$remote_addr [$time_iso8601] "$request_method $uri" $status $body_bytes_sent\'\n'
+        "    log_format kcluster '$remote_addr [$time_iso8601] \"$request_method $uri\" $status $body_bytes_sent'\n"
         "                        ' replica=$upstream_addr connect=$upstream_connect_time'\n"
         "                        ' first_byte=$upstream_header_time total=$request_time id=$request_id';\n"
         "    access_log /dev/stdout kcluster;\n"
@@ -96,30 +115,40 @@ def _maps(front: Front) -> Iterator[str]:
             "    }\n\n"
         )
     if front.api_key is not None:
-        yield "    # Sets $kcluster_authorized; made by the script at start from the environment, mode 0600.\n"
+        yield "    # The keys, made by the script at start from the environment, mode 0600.\n"
         yield "    include keys.conf;\n\n"
-    by_header: dict[str, list[Route]] = {}
+    for number, group in enumerate(_groups(front)):
+        yield from _choice(number, group)
+
+
+def _groups(front: Front) -> tuple[tuple[Route, ...], ...]:
+    """The routes by the prefix of their paths, longest prefix first."""
+    found: dict[str, list[Route]] = {}
     for route in front.routes:
+        found.setdefault(route.prefix, []).append(route)
+    return tuple(tuple(found[prefix]) for prefix in sorted(found, key=lambda prefix: (-len(prefix), prefix)))
+
+
+def _choice(number: int, group: tuple[Route, ...]) -> Iterator[str]:
+    """Maps that choose among the routes of one prefix by their headers; what one header does not decide, the next does."""
+    headers: dict[str, list[tuple[str, Route]]] = {}
+    for route in group:
         if route.header is not None:
-            by_header.setdefault(route.header[0].lower().replace("-", "_"), []).append(route)
-    default = _default_route(front)
-    for number, (name, routes) in enumerate(sorted(by_header.items())):
-        # What one header does not decide, the next one does, and then the serve without a selector.
-        last = quote(_upstream_name(default) if default else "")
-        yield f"    map $http_{name} $kcluster_by_header_{number} {{\n"
-        yield f"        default {last if number == len(by_header) - 1 else f'$kcluster_by_header_{number + 1}'};\n"
-        for route in routes:
-            assert route.header is not None
-            yield f"        {quote(route.header[1])} {quote(_upstream_name(route))};\n"
+            headers.setdefault(route.header[0].lower().replace("-", "_"), []).append((route.header[1], route))
+    default = next((route for route in group if route.header is None), None)
+    rest = quote(_upstream_name(default) if default else "")
+    for place, (name, values) in enumerate(sorted(headers.items())):
+        following = f"$kcluster_route_{number}_{place + 1}"
+        yield f"    map $http_{name} $kcluster_route_{number}_{place} {{\n"
+        yield f"        default {rest if place == len(headers) - 1 else following};\n"
+        for value, route in values:
+            # The backslash keeps `default`, `~…` and the like from being read as more than a value.
+            yield f"        {quote(chr(92) + value)} {quote(_upstream_name(route))};\n"
         yield "    }\n\n"
 
 
-def _default_route(front: Front) -> Route | None:
-    return next((route for route in front.routes if route.header is None and route.path is None), None)
-
-
 def _upstream_name(route: Route) -> str:
-    return f"kcluster_{route.serve.name.replace('-', '_').replace('.', '_')}"
+    return f"kcluster_{route.serve.name}"
 
 
 def _upstream(front: Front, route: Route) -> Iterator[str]:
@@ -128,10 +157,8 @@ def _upstream(front: Front, route: Route) -> Iterator[str]:
     yield f", each at most {limits.max_num_seqs} sequences at a time\n"
     yield f"    upstream {_upstream_name(route)} {{\n"
     yield f"        zone {_upstream_name(route)} 256k;\n"
-    if front.policy == "session":
-        yield "        hash $kcluster_session consistent;\n"
-    elif front.policy != "round-robin":
-        yield "        least_conn; # answers differ in length by orders of magnitude: count what is open\n"
+    for directive in _BALANCE.get(front.policy, _LEAST_OPEN):
+        yield f"        {directive}\n"
     for backend in route.backends:
         yield f"        server {backend.endpoint} max_fails=3 fail_timeout=5s; # {backend.name} on {backend.host}\n"
     yield f"        keepalive {max(64, limits.max_num_seqs)};\n"
@@ -159,11 +186,9 @@ def _server(front: Front) -> Iterator[str]:
         "        client_body_buffer_size 1m; # longer prompts go through a file\n"
         "\n"
         "        proxy_http_version 1.1;\n"
-        '        proxy_set_header Connection "";\n'
-        "        proxy_set_header Host $host;\n"
-        "        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n"
-        "        proxy_set_header X-Forwarded-Proto $scheme;\n"
-        "        proxy_set_header X-Request-ID $request_id;\n"
+    )
+    yield from _headers()
+    yield (
         "        # Tokens pass as they come. Under TLS a buffered stream arrives whole at its end.\n"
         "        proxy_buffering off;\n"
         "        proxy_cache off;\n"
@@ -202,29 +227,35 @@ def _server(front: Front) -> Iterator[str]:
 
 
 def _locations(front: Front) -> Iterator[str]:
-    for route in front.routes:
-        if route.path is not None:
-            prefix = route.path.rstrip("/")
-            yield f"\n        location {quote(prefix + '/v1/')} {{\n"
-            yield from _authorization(front)
-            yield f"            proxy_pass http://{_upstream_name(route)}/v1/;\n        }}\n"
-    headers = sorted({route.header[0].lower() for route in front.routes if route.header is not None})
-    default = _default_route(front)
-    if headers:
-        yield "\n        location /v1/ {\n"
-        yield from _authorization(front)
-        variable = "$kcluster_by_header_0"
-        yield f'            if ({variable} = "") {{\n                return 404;\n            }}\n'
-        yield f"            proxy_pass http://{variable};\n        }}\n"
-    elif default is not None:
-        yield "\n        location /v1/ {\n"
-        yield from _authorization(front)
-        yield f"            proxy_pass http://{_upstream_name(default)};\n        }}\n"
+    for number, group in enumerate(_groups(front)):
+        prefix = group[0].prefix
+        yield f"\n        location {quote(prefix + '/v1/')} {{\n"
+        if front.api_key is not None:
+            yield "            if ($kcluster_authorized = 0) {\n                return 401;\n            }\n"
+        chosen = _upstream_name(group[0])
+        if any(route.header is not None for route in group):
+            chosen = f"$kcluster_route_{number}_0"
+            yield f'            if ({chosen} = "") {{\n                return 404;\n            }}\n'
+        own_keys = any(front.engine_key(route) is not None for route in group)
+        if own_keys:
+            # Before the rewrite: its `break` ends what this module does for a request.
+            yield f"            set $kcluster_chosen {chosen};\n"
+        if prefix:
+            yield f"            rewrite {quote('^' + prefix.replace('.', '[.]') + '(/.*)')} $1 break;\n"
+        if own_keys:
+            yield from (f"    {line}" for line in _headers("$kcluster_engine_key"))
+        yield f"            proxy_pass http://{chosen};\n        }}\n"
 
 
-def _authorization(front: Front) -> Iterator[str]:
-    if front.api_key is not None:
-        yield "            if ($kcluster_authorized = 0) {\n                return 401;\n            }\n"
+def _headers(authorization: str = "") -> Iterator[str]:
+    """What replicas are told; a block with one such line inherits none, so that all of them are written again there."""
+    yield '        proxy_set_header Connection "";\n'
+    yield "        proxy_set_header Host $host;\n"
+    yield "        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n"
+    yield "        proxy_set_header X-Forwarded-Proto $scheme;\n"
+    yield "        proxy_set_header X-Request-ID $request_id;\n"
+    if authorization:
+        yield f"        proxy_set_header Authorization {authorization};\n"
 
 
 def _script(plan: Plan, front: Front) -> str:
@@ -236,57 +267,74 @@ def _script(plan: Plan, front: Front) -> str:
         "# usage: start | test | reload | drain HOST:PORT | restore",
         "set -euo pipefail",
         'here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)',
-        f'run=${{KCLUSTER_RUN_DIR:-"$here/run-{name}"}}  # pid, keys and temporary files live here, beside the live copy',
+        f'run=${{KCLUSTER_RUN_DIR:-"$here/run-{name}"}} # pid, keys and temporary files live here, beside the live copy',
         f"conf={shell_quote(name + '.conf')}",
         "",
+        *(_CHECK_KEY if front.api_key is not None else ()),
         "prepare() {",
         '  mkdir -p "$run"',
         '  cp "$here/$conf" "$run/$conf"',
     ]
     if front.api_key is not None:
-        variable = front.api_key.variable
-        lines += [
-            f"  # The key is checked here, and never written into {name}.conf.",
-            f'  local key="${{{variable}:?set {variable} to the key that clients send}}"',
-            '  [[ $key =~ ^[A-Za-z0-9._~+/=-]+$ ]] || { echo "the key holds characters that a header cannot" >&2; exit 2; }',
-            '  (umask 077 && printf \'map $http_authorization $kcluster_authorized {\\n    default 0;\\n    "Bearer %s" 1;\\n}\\n\' "$key" >"$run/keys.conf")',
-        ]
+        lines += _keys(front)
     lines += [
         "}",
         'nginx_here() { nginx -p "$run/" -c "$run/$conf" "$@"; }',
         "",
         "case ${1:-start} in",
-        f"  start) # listens on port {port}",
-        "    prepare",
-        "    nginx_here -t",
-        '    exec nginx -p "$run/" -c "$run/$conf" -g "daemon off;"',
-        "    ;;",
-        "  test)",
-        "    prepare",
-        "    nginx_here -t",
-        "    ;;",
-        "  reload) # takes the file as compiled; running answers finish on the old workers",
-        "    prepare",
-        "    nginx_here -t",
-        "    nginx_here -s reload",
-        "    ;;",
-        "  drain) # no new request to one replica; wait until its vllm:num_requests_running is 0, then stop it",
-        '    replica=${2:?HOST:PORT as in the upstream block}',
-        '    grep -qF "server $replica max_fails" "$run/$conf" || { echo "no such replica, or already drained: $replica" >&2; exit 2; }',
-        '    pattern=$(printf %s "$replica" | sed \'s/[][\\.*^$\\/]/\\\\&/g\')',
-        '    sed -i "s/server $pattern max_fails/server $pattern down max_fails/" "$run/$conf"',
-        "    nginx_here -t",
-        "    nginx_here -s reload",
-        "    ;;",
-        "  restore) # every replica back",
-        '    sed -i "s/ down max_fails/ max_fails/" "$run/$conf"',
-        "    nginx_here -t",
-        "    nginx_here -s reload",
-        "    ;;",
-        "  *)",
-        '    echo "usage: $0 start | test | reload | drain HOST:PORT | restore" >&2',
-        "    exit 2",
-        "    ;;",
+        f"start) # listens on port {port}",
+        "  prepare",
+        "  nginx_here -t",
+        '  exec nginx -p "$run/" -c "$run/$conf" -g "daemon off;"',
+        "  ;;",
+        "test)",
+        "  prepare",
+        "  nginx_here -t",
+        "  ;;",
+        "reload) # takes the file as compiled; running answers finish on the old workers",
+        "  prepare",
+        "  nginx_here -t",
+        "  nginx_here -s reload",
+        "  ;;",
+        "drain) # no new request to one replica; wait until its vllm:num_requests_running is 0, then stop it",
+        "  replica=${2:?HOST:PORT as in the upstream block}",
+        '  grep -qF "server $replica max_fails" "$run/$conf" || { echo "no such replica, or already drained: $replica" >&2 && exit 2; }',
+        "  pattern=$(printf %s \"$replica\" | sed 's/[][\\.*^$\\/]/\\\\&/g')",
+        '  sed -i "s/server $pattern max_fails/server $pattern down max_fails/" "$run/$conf"',
+        "  nginx_here -t",
+        "  nginx_here -s reload",
+        "  ;;",
+        "restore) # every replica back",
+        '  sed -i "s/ down max_fails/ max_fails/" "$run/$conf"',
+        "  nginx_here -t",
+        "  nginx_here -s reload",
+        "  ;;",
+        "*)",
+        '  echo "usage: $0 start | test | reload | drain HOST:PORT | restore" >&2',
+        "  exit 2",
+        "  ;;",
         "esac",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _keys(front: Front) -> Iterator[str]:
+    """The lines of `prepare` that write keys.conf: the clients' key, and engines' own where they differ from it."""
+    assert front.api_key is not None
+    variable = front.api_key.variable
+    yield f"  # Keys are checked here, and never written into {front.file_stem}.conf."
+    yield f"  check_key {variable}"
+    engines = {
+        _upstream_name(route): key.variable for route in front.routes if (key := front.engine_key(route)) is not None
+    }
+    for name in dict.fromkeys(engines.values()):
+        yield f"  check_key {name}"
+    yield "  # shellcheck disable=SC2016 # the variables in the texts are NGINX's"
+    yield "  (umask 077 && {"
+    yield f'    printf {shell_quote(_AUTHORIZED)} "${variable}"'
+    if engines:
+        yield f"    printf {shell_quote(_ENGINE_KEYS)}"
+        for upstream, name in engines.items():
+            yield f'    printf {shell_quote(_ENGINE_KEY)} {shell_quote(upstream)} "${name}"'
+        yield "    printf '}\\n'"
+    yield '  } >"$run/keys.conf")'

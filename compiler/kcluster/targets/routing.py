@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kcluster.physics.routing import largest_body, longest_answer
 from kcluster.planner.types import Plan, ServePlan
@@ -20,12 +20,15 @@ DEFAULT_LISTEN_TLS: Final = 8443
 SHORTEST_TIMEOUT: Final = 300
 """Seconds: no read time-out below it, since a cold prefix or a long queue is no failure."""
 
+METRICS_PORTS: Final = {"haproxy": 8404, "vllm-router": 29000}
+"""The first port on loopback at which a kind of router answers Prometheus."""
+
 RouterKind = Literal["nginx", "haproxy", "vllm-router", "llm-d"]
 
 
 @frozen
 class Backend:
-    """One replica as its router reaches it: `name` is its own in the files, `bind` what the engine listens on."""
+    """One HTTP server as its router reaches it: `name` is its own in the files, `bind` what the engine listens on."""
 
     name: str
     replica: int
@@ -42,13 +45,22 @@ class Backend:
 
 @frozen
 class Route:
-    """One serve behind a router, with what selects it (all None: it is the only one)."""
+    """One serve behind a router, with what selects it: a request is its own where all hold that are not None."""
 
     serve: ServePlan
     backends: tuple[Backend, ...]
     model_name: str | None = None
     header: tuple[str, str] | None = None
     path: str | None = None
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of its paths, without a slash at the end; empty where the path does not select."""
+        return self.path.rstrip("/") if self.path else ""
+
+    @property
+    def selectors(self) -> int:
+        return sum(part is not None for part in (self.model_name, self.header, self.path))
 
 
 @frozen
@@ -74,14 +86,65 @@ class Front:
     routes: tuple[Route, ...]
     spec: RouterSpec | None
 
+    metrics_port: int = 0
+    """Where it answers Prometheus on loopback; 0 where it has no metrics."""
+
     @property
     def file_stem(self) -> str:
         return f"{self.kind}-{self.name}" if self.name else self.kind
+
+    @property
+    def by_precedence(self) -> tuple[Route, ...]:
+        """Its routes, those with more selectors first: they speak of some of the requests of the others."""
+        return tuple(sorted(self.routes, key=lambda route: -route.selectors))
+
+    def engine_key(self, route: Route) -> Secret | None:
+        """The engine's key where the router asks clients for another one, and so must put it in its place."""
+        key = route.serve.serve.engine.api_key
+        return key.value if key and self.api_key and key.value != self.api_key else None
 
 
 def backends(plan: Plan, serve_plan: ServePlan) -> tuple[Backend, ...]:
     """Every replica of a serve with where it listens and how its router reaches it, in replica order."""
     return _backends(serve_plan, _router_host(plan, serve_plan))
+
+
+def servers(plan: Plan, serve_plan: ServePlan) -> tuple[Backend, ...]:
+    """Every HTTP server of a serve: its replicas, and where `balance` gives each rank or node of one engine a server of
+    its own, those too."""
+    router_host = _router_host(plan, serve_plan)
+    heads = _backends(serve_plan, router_host)
+    if not _several_servers(serve_plan):
+        return heads
+    from kcluster.targets.layout import processes_of
+
+    found: list[Backend] = []
+    for process in processes_of(plan, serve_plan):
+        head = heads[process.replica]
+        if not process.answers:
+            continue
+        if process.host == head.host:
+            here = head
+        else:
+            bind, address = _listening(serve_plan, process.host, router_host)
+            here = Backend(head.name, head.replica, process.host, bind, address, process.port)
+        of_replica = sum(one.replica == process.replica for one in found)
+        found.append(evolve(here, name=f"{head.name}-{of_replica}", port=process.port))
+    return tuple(found)
+
+
+def _several_servers(serve_plan: ServePlan) -> bool:
+    """Whether one engine answers at more than one address."""
+    written = serve_plan.serve.parallel.balance
+    if serve_plan.chosen.cut.dp == 1 or written is None:
+        return False
+    spans_nodes = any(len(engine.nodes) > 1 for engine in serve_plan.chosen.placement)
+    return written.value == "external" or (written.value == "hybrid" and spans_nodes)
+
+
+def listening(plan: Plan, serve_plan: ServePlan, host: str) -> str:
+    """The address that an engine of the serve binds on one of its hosts."""
+    return _listening(serve_plan, host, _router_host(plan, serve_plan))[0]
 
 
 def fronts(plan: Plan) -> tuple[Front, ...]:
@@ -93,7 +156,7 @@ def fronts(plan: Plan) -> tuple[Front, ...]:
         if kind is None:
             continue
         spec = serve_plan.serve.router
-        route = Route(serve_plan, backends(plan, serve_plan))
+        route = Route(serve_plan, servers(plan, serve_plan))
         found.append(_front(kind, serve_plan.name if kinds.count(kind) > 1 else "", spec, (route,)))
     for router in plan.spec.routers:
         routes = tuple(
@@ -104,7 +167,17 @@ def fronts(plan: Plan) -> tuple[Front, ...]:
         if routes:
             name = router.name if kinds.count(router.kind.value) > 1 else ""
             found.append(_front(router.kind.value, name, router, routes))
-    return tuple(found)
+    return _with_metrics(found)
+
+
+def _with_metrics(found: list[Front]) -> tuple[Front, ...]:
+    """The fronts with their metrics' ports: several of one kind on one host take one after the other."""
+    numbered = []
+    for place, front in enumerate(found):
+        first = METRICS_PORTS.get(front.kind, 0)
+        before = sum(other.kind == front.kind and other.host == front.host for other in found[:place])
+        numbered.append(evolve(front, metrics_port=first + before if first else 0))
+    return tuple(numbered)
 
 
 def front_of(plan: Plan, serve_plan: ServePlan) -> Front | None:
@@ -113,11 +186,11 @@ def front_of(plan: Plan, serve_plan: ServePlan) -> Front | None:
 
 
 def _kind(serve_plan: ServePlan) -> RouterKind | None:
-    """The kind of router inside a serve: as written; else NGINX from two replicas on, none for one."""
+    """The kind of router inside a serve: as written; else NGINX from two servers on, none for one."""
     serve = serve_plan.serve
     if serve.router is not None:
         return serve.router.kind.value
-    if serve.router_off or serve_plan.chosen.cut.replicas < 2:
+    if serve.router_off or (serve_plan.chosen.cut.replicas < 2 and not _several_servers(serve_plan)):
         return None
     return "nginx"
 
@@ -133,30 +206,34 @@ def _router_host(plan: Plan, serve_plan: ServePlan) -> str | None:
 
 
 def _backends(serve_plan: ServePlan, router_host: str | None) -> tuple[Backend, ...]:
-    """Engines listen on loopback where their router is on the same node, else on the node's own address; on all
-    interfaces only where the spec says so."""
+    found = []
+    for replica, placement in enumerate(serve_plan.chosen.placement):
+        host = serve_plan.hosts[placement.nodes[0]]
+        bind, address = _listening(serve_plan, host, router_host)
+        found.append(
+            Backend(f"{serve_plan.name}-{replica}", replica, host, bind, address, serve_plan.ports[replica].http)
+        )
+    return tuple(found)
+
+
+def _listening(serve_plan: ServePlan, host: str, router_host: str | None) -> tuple[str, str]:
+    """What an engine on `host` binds, and how its router reaches it. Engines listen on loopback where their router is on the
+    same node, else on the node's own address; on all interfaces only where the spec says so."""
     written = serve_plan.serve.engine.host
     addressed = serve_plan.serve.hardware.hosts_given is not None or any(
         node.host.written for node in serve_plan.serve.hardware.nodes
     )
-    found = []
-    for replica, placement in enumerate(serve_plan.chosen.placement):
-        host = serve_plan.hosts[placement.nodes[0]]
-        beside_router = router_host == host
-        bind = written.value if written else LOOPBACK if beside_router or not addressed else host
-        address = LOOPBACK if beside_router and bind in (LOOPBACK, *EVERY_INTERFACE) else host if written is None else bind
-        if bind in EVERY_INTERFACE and not beside_router:
-            address = host
-        if bind == LOOPBACK:
-            address = LOOPBACK
-        found.append(Backend(f"{serve_plan.name}-{replica}", replica, host, bind, address, serve_plan.ports[replica].http))
-    return tuple(found)
+    beside_router = router_host == host
+    bind = written.value if written else LOOPBACK if beside_router or not addressed else host
+    if bind == LOOPBACK or (beside_router and bind in EVERY_INTERFACE):
+        return bind, LOOPBACK
+    return bind, host if written is None or bind in EVERY_INTERFACE else bind
 
 
 def _route(plan: Plan, serve_plan: ServePlan, route: RouteSpec) -> Route:
     return Route(
         serve_plan,
-        backends(plan, serve_plan),
+        servers(plan, serve_plan),
         route.model_name.value if route.model_name else None,
         route.header.value if route.header else None,
         route.path.value if route.path else None,

@@ -200,7 +200,7 @@ def _router_command(front: Front) -> str:
     return {
         "nginx": f"bash router/{front.file_stem}.sh start",
         "vllm-router": f"bash router/{front.file_stem}.sh",
-        "haproxy": f"haproxy -W -f router/{front.file_stem}.cfg",
+        "haproxy": f"bash router/{front.file_stem}.sh start",
         "llm-d": "kubectl apply -k kubernetes",
     }[front.kind]
 
@@ -284,10 +284,11 @@ def _bracketed(host: str) -> str:
 def _stop(plan: Plan) -> Iterator[str]:
     yield "\n## Stop, drain, roll back\n\n"
     for front in fronts(plan):
-        if front.kind == "nginx":
-            example = next((b.endpoint for route in front.routes for b in route.backends), "")
+        if front.kind in ("nginx", "haproxy"):
+            first = next(b for route in front.routes for b in route.backends)
+            what, example = ("HOST:PORT", first.endpoint) if front.kind == "nginx" else ("NAME", first.name)
             yield (
-                f"- Take one replica out: `bash router/{front.file_stem}.sh drain HOST:PORT` (for instance {code(example)}), wait until its "
+                f"- Take one replica out: `bash router/{front.file_stem}.sh drain {what}` (for instance {code(example)}), wait until its "
                 "`vllm:num_requests_running` is 0, stop it, start it again, and after `/health` answers: "
                 f"`bash router/{front.file_stem}.sh restore`. One replica at a time.\n"
             )

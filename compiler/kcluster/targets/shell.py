@@ -50,3 +50,16 @@ def stop_unless(condition: str, message: str, code: int = 1) -> str:
 def command_needed(command: str, hint: str) -> str:
     """Lines that end the script with a hint where a command is not on the PATH."""
     return stop_unless(f"command -v {quote(command)} >/dev/null", f"{command} is not on the PATH: {hint}", 127)
+
+
+def bearer_key(variable: str, what: str = "the key that clients send") -> str:
+    """Lines that end the script unless a variable holds a key as RFC 6750 spells it (so that it can stand in a header, and
+    in a configuration, as it is); `what` is a constant of this package."""
+    return required(variable, what) + stop_unless(
+        f"[[ ${variable} =~ ^[A-Za-z0-9._~+/=-]+$ ]]", f"{variable} holds characters that a bearer token cannot", 2
+    )
+
+
+def indented(lines: str, by: str = "  ") -> str:
+    """Lines of a function or branch."""
+    return "".join(f"{by}{line}" for line in lines.splitlines(keepends=True))

@@ -9,6 +9,7 @@ from typing import Final
 from attrs import frozen
 
 from kcluster.planner.types import Plan, ServePlan
+from kcluster.targets.haproxy import backend_name
 from kcluster.targets.monitoring.metrics import (
     ANSWER,
     ANSWER_BOUNDS,
@@ -246,7 +247,7 @@ def _errors(plan: Plan, serve: ServePlan, share: float) -> Alert:
     """Answers with a 5xx, at the router where it counts them, else at the engine (NGINX counts nothing: its log has them)."""
     front = front_of(plan, serve)
     if front is not None and front.kind == "haproxy":
-        backend = "kcluster_" + serve.name.replace(".", "_")
+        backend = backend_name(serve.name)
         total = selector("haproxy_backend_http_responses_total", job="kcluster-haproxy", proxy=backend)
         failed = selector("haproxy_backend_http_responses_total", job="kcluster-haproxy", proxy=backend, code="5xx")
         series = "haproxy_backend_http_responses_total"

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from kcluster.planner.types import Plan, ServePlan
-from kcluster.targets.routing import LOOPBACK, backends, fronts
+from kcluster.targets.routing import LOOPBACK, Backend, fronts, servers
 from kcluster.targets.yaml import Yaml
-
-HAPROXY_METRICS = f"{LOOPBACK}:8404"
-VLLM_ROUTER_METRICS = f"{LOOPBACK}:29000"
 
 
 def scrape(plan: Plan, watched: tuple[ServePlan, ...]) -> dict[str, Yaml]:
     """`prometheus.yml` as a mapping."""
-    jobs: list[Yaml] = [
-        {"job_name": "kcluster", "static_configs": [_replica(plan, s, n) for s, n in _replicas(watched)]}
-    ]
-    kinds = {front.kind for front in fronts(plan)}
-    if "haproxy" in kinds:
-        jobs.append({"job_name": "kcluster-haproxy", "static_configs": [{"targets": [HAPROXY_METRICS]}]})
-    if "vllm-router" in kinds:
-        jobs.append({"job_name": "kcluster-vllm-router", "static_configs": [{"targets": [VLLM_ROUTER_METRICS]}]})
+    replicas: list[Yaml] = [_replica(serve, server) for serve in watched for server in servers(plan, serve)]
+    jobs: list[Yaml] = [{"job_name": "kcluster", "static_configs": replicas}]
+    with_metrics = [front for front in fronts(plan) if front.metrics_port]
+    for kind in sorted({front.kind for front in with_metrics}):
+        addresses: list[Yaml] = [f"{LOOPBACK}:{front.metrics_port}" for front in with_metrics if front.kind == kind]
+        jobs.append({"job_name": f"kcluster-{kind}", "static_configs": [{"targets": addresses}]})
     return {
         "global": {"scrape_interval": "15s", "evaluation_interval": "15s"},
         "rule_files": ["alerts.yml"],
@@ -27,13 +22,8 @@ def scrape(plan: Plan, watched: tuple[ServePlan, ...]) -> dict[str, Yaml]:
     }
 
 
-def _replicas(watched: tuple[ServePlan, ...]) -> list[tuple[ServePlan, int]]:
-    return [(serve, number) for serve in watched for number in range(serve.chosen.cut.replicas)]
-
-
-def _replica(plan: Plan, serve: ServePlan, number: int) -> Yaml:
-    backend = backends(plan, serve)[number]
+def _replica(serve: ServePlan, server: Backend) -> Yaml:
     return {
-        "targets": [backend.endpoint],
-        "labels": {"serve": serve.name, "replica": str(backend.replica), "host": backend.host},
+        "targets": [server.endpoint],
+        "labels": {"serve": serve.name, "replica": str(server.replica), "host": server.host},
     }

@@ -16,7 +16,7 @@ from kcluster.catalog.engines import FlagTable, FlagValue, flag_table
 from kcluster.physics.results import Memory
 from kcluster.planner.types import Plan
 from kcluster.targets.layout import Process, balance, model_location, served_names, shutdown_seconds
-from kcluster.targets.routing import backends
+from kcluster.targets.routing import listening
 from kcluster.targets.vllm.raw import merged
 from kcluster.units import GIB, human
 
@@ -323,12 +323,8 @@ def _serving(plan: Plan, process: Process) -> Iterator[Argument]:
 
 def listening_address(plan: Plan, process: Process) -> tuple[str, bool]:
     """What the process's HTTP server binds, and whether that is because its router is on the same node."""
-    replica = backends(plan, process.serve)[process.replica]
-    if process.host == replica.host:
-        return replica.bind, replica.bind == "127.0.0.1" and process.serve.serve.engine.host is None
-    # A further node of one engine that answers itself (hybrid or external balance).
-    written = process.serve.serve.engine.host
-    return (written.value if written else process.host), False
+    bind = listening(plan, process.serve, process.host)
+    return bind, bind == "127.0.0.1" and process.serve.serve.engine.host is None
 
 
 def _nodes(process: Process) -> Iterator[Argument]:
