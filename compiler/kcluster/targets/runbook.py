@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from attrs import evolve
-
 from kcluster.physics.results import Memory, Performance
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.targets.header import header_lines, spec_name
@@ -25,6 +23,7 @@ from kcluster.targets.shell import one_line, quote
 from kcluster.targets.types import Artifact, target
 from kcluster.targets.vllm.arguments import listening_address
 from kcluster.units import Figure, Unit, human
+from kcluster.values import evolve
 
 
 @target("runbook")
@@ -218,7 +217,7 @@ def _check(plan: Plan) -> Iterator[str]:
         for process in processes_of(plan, serve_plan):
             if process.answers:
                 yield f"\nHow full the KV cache is, and whether requests wait or were preempted, on {code(process.host)}:\n"
-                pattern = "vllm:(kv_cache_usage_perc|num_requests_(running|waiting)|num_preemptions_total)"
+                pattern = "^vllm:(kv_cache_usage_perc|num_requests_(running|waiting)|num_preemptions_total)[{]"
                 yield _block(f"curl -fs {quote(_process_url(plan, process) + '/metrics')} | grep -E {quote(pattern)}")
                 break
 
