@@ -67,6 +67,8 @@ def _message(verdict: SlaVerdict, severity: Severity, concurrency: int) -> str:
 
 def _judged(plan: Plan, code: str, *names: BoundName) -> Iterator[Diagnostic]:
     for serve in plan.serves:
+        if serve.chosen.fits == "no":
+            continue  # what does not start has no speed: the finding that says why it does not comes first
         for verdict in serve.chosen.verdicts:
             severity = missed_at(verdict) if verdict.bound.name in names else None
             if severity is not None:
