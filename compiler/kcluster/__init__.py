@@ -11,11 +11,12 @@ The public functions are bound when they are first used, so that importing the p
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from kcluster.version import VERSION as __version__
 
+TYPE_CHECKING = False  # as checkers read it, without the cost of importing typing
 if TYPE_CHECKING:
+    from typing import Any
+
     from kcluster.api import Checked, check, compile_, format_, load, plan
 
 __all__ = ["Checked", "__version__", "check", "compile_", "format_", "load", "plan"]

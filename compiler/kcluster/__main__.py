@@ -13,6 +13,12 @@ def main() -> int:
 
         sys.stdout.write(f"kcluster {VERSION}\n")
         return 0
+    if arguments[:1] == ["lint"]:
+        from kcluster.cli.recall import recall
+
+        code = recall(arguments)
+        if code is not None:
+            return code
     from kcluster.cli.main import run
 
     return run(arguments)

@@ -18,11 +18,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.targets import PLAN_FILE
 from kcluster.targets.header import MARK
 from kcluster.targets.types import Artifact
+from kcluster.values import frozen
 
 PENDING: Final = ".kcluster-pending"
 _TEMPORARY: Final = ".kcluster-tmp-"

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from kcluster.diagnostics import Diagnostic, in_order
 from kcluster.planner.types import Plan
+from kcluster.reads import Reads
 from kcluster.source import Source
 from kcluster.spec.types import Spec
 from kcluster.syntax.ast import File
@@ -33,7 +34,9 @@ class Checked:
         return tuple(d for d in self.diagnostics if d.severity == "error" and not d.suppressed)
 
 
-def check_source(source: Source, *, folder: Path | None = None, before: tuple[Diagnostic, ...] = ()) -> Checked:
+def check_source(
+    source: Source, *, folder: Path | None = None, before: tuple[Diagnostic, ...] = (), trace: Reads | None = None
+) -> Checked:
     """Parse, resolve, plan and judge one source.
 
     Args:
@@ -41,6 +44,7 @@ def check_source(source: Source, *, folder: Path | None = None, before: tuple[Di
         folder: the folder that relative paths in the spec (imports, configs) start from; None where the text has no
             place on a disk, and then nothing is read.
         before: findings of decoding the file.
+        trace: told of everything that is read from disk.
     """
     from kcluster.rules import run as run_rules
     from kcluster.spec.resolve import resolve
@@ -48,7 +52,7 @@ def check_source(source: Source, *, folder: Path | None = None, before: tuple[Di
     from kcluster.syntax.parser import parse
 
     file, syntax_findings = parse(source)
-    spec, spec_findings = resolve(file, folder=folder)
+    spec, spec_findings = resolve(file, folder=folder, syntax=syntax_findings, trace=trace)
     plan: Plan | None = None
     if spec is not None:
         from kcluster.planner.plan import plan as make_plan
@@ -59,9 +63,9 @@ def check_source(source: Source, *, folder: Path | None = None, before: tuple[Di
     return Checked(source, file, spec, plan, in_order(apply_suppressions(file, spec, found)))
 
 
-def decode_and_check(data: bytes, path: str, *, folder: Path | None = None) -> Checked:
+def decode_and_check(data: bytes, path: str, *, folder: Path | None = None, trace: Reads | None = None) -> Checked:
     """`check_source` of a file's bytes. Bytes that are not UTF-8 are a finding, not an exception."""
     from kcluster.syntax.parser import decode
 
     source, findings = decode(data, path)
-    return check_source(source, folder=folder, before=findings)
+    return check_source(source, folder=folder, before=findings, trace=trace)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from kcluster.diagnostics import CODES, Diagnostic, Severity, code_of
 from kcluster.diagnostics.wording import listed, shown, suggestions
+from kcluster.reads import MARKS, ROOT, SUFFIX, Reads, nearest_root
 from kcluster.source import Source, Span
 
-_MARKS: Final = ("kcluster.toml", "pyproject.toml", ".git")
+_MARKS: Final = MARKS
 _MAX_BYTES: Final = 2**20
 _SEVERITIES: Final = ("error", "warning", "note", "off")
-_KEYS: Final = ("select", "ignore", "severity", "targets", "paths")
+_KEYS: Final = ("select", "ignore", "severity", "targets", "paths", "compile")
+_COMPILE_KEYS: Final = ("output", "outputs")
+SYNTAX: Final = "KC0"
+"""Codes that no setting can soften or leave out: nothing said about a text that was not understood can be relied on."""
 
 
 @frozen
@@ -30,6 +35,9 @@ class Project:
         ignore: codes and beginnings of codes that are not.
         targets: the targets that `compile` writes; None where it decides.
         paths: what commands read where no path is given, relative to `root`; empty for the working folder.
+        output: where `compile` writes, relative to `root`; `{path}` stands for the spec's path without its suffix, `{name}` for
+            the last part of that; empty where it must be told.
+        outputs: spec → folder, both relative to `root`, for specs that `output` does not suit.
         file: the settings' file as findings name it; empty where there is none.
     """
 
@@ -40,6 +48,8 @@ class Project:
     targets: tuple[str, ...] | None = None
     paths: tuple[str, ...] = ()
     file: str = ""
+    output: str = ""
+    outputs: tuple[tuple[str, str], ...] = ()
 
     def severity(self, code: str, default: Severity) -> Severity | Literal["off"]:
         """What a finding of a code counts as here."""
@@ -50,29 +60,52 @@ class Project:
         chosen = not self.select or code.startswith(self.select)
         return chosen and not (self.ignore and code.startswith(self.ignore))
 
+    def graded(self, found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+        """Findings with the severities of this project, those that are off left out."""
+        if not self.severities:
+            return tuple(found)
+        result = []
+        for one in found:
+            severity = self.severity(one.code, one.severity)
+            if severity != "off":
+                result.append(one if severity == one.severity else evolve(one, severity=severity))
+        return tuple(result)
 
-def find_root(path: Path) -> Path:
+    def output_of(self, spec: Path) -> Path | None:
+        """The folder that a spec is compiled into; None where no setting says."""
+        path = os.path.relpath(spec, self.root).replace(os.sep, "/")
+        folder = dict(self.outputs).get(path, self.output)
+        if not folder:
+            return None
+        whole = path.removesuffix(SUFFIX)
+        return self.root / folder.replace("{path}", whole).replace("{name}", whole.rpartition("/")[2])
+
+
+def find_root(path: Path, trace: Reads | None = None) -> Path:
     """The nearest folder, from the path upwards, with a `kcluster.toml`, a `pyproject.toml` or a `.git`; else the path's own
     folder."""
-    start = Path(os.path.abspath(path))
-    folder = start if start.is_dir() else start.parent
-    for place in (folder, *folder.parents):
-        if any((place / mark).exists() for mark in _MARKS):
-            return place
-    return folder
+    start = os.path.abspath(path)
+    if trace is not None:
+        trace.look(ROOT, start)
+    return Path(nearest_root(start, _MARKS))
 
 
-def load_project(root: Path) -> tuple[Project, tuple[Diagnostic, ...]]:
+def load_project(root: Path, *, shown: str = "", trace: Reads | None = None) -> tuple[Project, tuple[Diagnostic, ...]]:
     """The settings in a folder: those of `kcluster.toml`, else of `[tool.kcluster]` in `pyproject.toml`, else none.
 
-    Unknown keys, wrong values and files that are not TOML are findings; the rest of the settings holds.
+    Unknown keys, wrong values and files that are not TOML are findings; the rest of the settings holds. `shown` is the folder
+    as findings name it, empty for the working folder.
     """
     for name in ("kcluster.toml", "pyproject.toml"):
         place = root / name
         data = _read(place)
+        if trace is not None:
+            trace.file(str(place), data)
+            if (data is None and os.path.lexists(place)) or (data is not None and len(data) > _MAX_BYTES):
+                trace.untold()
         if data is None or (name == "pyproject.toml" and b"kcluster" not in data):
             continue
-        return _parse(root, name, data)
+        return _parse(root, name, f"{shown}/{name}" if shown else name, data)
     return Project(root), ()
 
 
@@ -106,15 +139,15 @@ class _Settings:
         return Span(*match.span()) if match is not None else Span(start, start)
 
 
-def _parse(root: Path, name: str, data: bytes) -> tuple[Project, tuple[Diagnostic, ...]]:
+def _parse(root: Path, name: str, path: str, data: bytes) -> tuple[Project, tuple[Diagnostic, ...]]:
     import tomllib
 
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        source = Source(name, data.decode("utf-8", errors="replace"))
+        source = Source(path, data.decode("utf-8", errors="replace"))
         return Project(root), (Diagnostic("KC004", f"{name} is not UTF-8", source, Span(0, 0), "error"),)
-    source = Source(name, text)
+    source = Source(path, text)
     if len(data) > _MAX_BYTES:
         message = f"{name} is larger than {_MAX_BYTES:,} bytes"
         return Project(root), (Diagnostic("KC007", message, source, Span(0, 0), "error"),)
@@ -132,8 +165,8 @@ def _parse(root: Path, name: str, data: bytes) -> tuple[Project, tuple[Diagnosti
     settings = _Settings(source, prefix)
     if not isinstance(table, dict):
         settings.report("KC103", f"`{prefix}` is a table", "kcluster")
-        return Project(root, file=name), tuple(settings.found)
-    return _project(root, name, table, settings)
+        return Project(root, file=path), tuple(settings.found)
+    return _project(root, path, table, settings)
 
 
 def _error_span(source: Source, text: str) -> Span:
@@ -143,7 +176,7 @@ def _error_span(source: Source, text: str) -> Span:
 
 
 def _project(
-    root: Path, name: str, table: dict[str, Any], settings: _Settings
+    root: Path, path: str, table: dict[str, Any], settings: _Settings
 ) -> tuple[Project, tuple[Diagnostic, ...]]:
     for key in table:
         if key not in _KEYS:
@@ -151,6 +184,7 @@ def _project(
             help_ = (f"did you mean {listed(near)}?",) if near else (f"settings are {listed(_KEYS, 'and')}",)
             settings.report("KC102", f"there is no setting `{shown(key)}`", key, help_)
     targets = _texts(table, "targets", settings)
+    output, outputs = _outputs(table, settings)
     project = Project(
         root,
         severities=_severities(table, settings),
@@ -158,7 +192,9 @@ def _project(
         ignore=_codes(table, "ignore", settings),
         targets=targets,
         paths=tuple(path for path in _texts(table, "paths", settings) or () if _inside(path, settings)),
-        file=name,
+        file=path,
+        output=output,
+        outputs=outputs,
     )
     return project, tuple(settings.found)
 
@@ -179,6 +215,33 @@ def _inside(path: str, settings: _Settings) -> bool:
         return True
     settings.report("KC103", f"the path `{shown(path)}` leads out of the project", path)
     return False
+
+
+def _outputs(table: dict[str, Any], settings: _Settings) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """`[compile] output = "deploy/{name}"`, and `[compile.outputs]` for single specs."""
+    value = table.get("compile")
+    if value is None:
+        return "", ()
+    if not isinstance(value, dict):
+        settings.report("KC103", '`compile` is a table such as `output = "deploy/{name}"`', "compile")
+        return "", ()
+    for key in value:
+        if key not in _COMPILE_KEYS:
+            near = suggestions(key, _COMPILE_KEYS)
+            help_ = (f"did you mean {listed(near)}?",) if near else (f"settings are {listed(_COMPILE_KEYS, 'and')}",)
+            settings.report("KC102", f"there is no setting `compile.{shown(key)}`", key, help_)
+    output = value.get("output", "")
+    if not isinstance(output, str):
+        settings.report("KC103", "`output` is a folder", "output")
+        output = ""
+    elif output and not _inside(output, settings):
+        output = ""
+    single = value.get("outputs", {})
+    if not isinstance(single, dict) or not all(isinstance(folder, str) for folder in single.values()):
+        settings.report("KC103", '`outputs` is a table such as `"chat.kcluster" = "deploy/chat"`', "outputs")
+        single = {}
+    kept = {spec: folder for spec, folder in single.items() if _inside(spec, settings) and _inside(folder, settings)}
+    return output, tuple(sorted((os.path.normpath(spec).replace(os.sep, "/"), kept[spec]) for spec in kept))
 
 
 def _codes(table: dict[str, Any], key: str, settings: _Settings) -> tuple[str, ...]:
@@ -210,6 +273,8 @@ def _severities(table: dict[str, Any], settings: _Settings) -> tuple[tuple[str, 
             settings.report("KC106", f"`severity` names `{shown(text)}`, which is no code", text, _near_code(text))
         elif severity not in _SEVERITIES:
             settings.report("KC103", f"the severity of `{text}` is {listed(_SEVERITIES)}", text)
+        elif known.code.startswith(SYNTAX) and severity != "error":
+            settings.report("KC103", f"`{text}` is an error everywhere: what is not understood cannot be judged", text)
         else:
             found[known.code] = severity
     return tuple(sorted(found.items()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from attrs import field, frozen
+from kcluster.values import field, frozen
 
 
 @frozen

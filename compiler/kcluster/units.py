@@ -15,7 +15,7 @@ import math
 from types import CodeType
 from typing import Final, Literal
 
-from attrs import frozen
+from kcluster.values import frozen
 
 KIB: Final = 2**10
 MIB: Final = 2**20

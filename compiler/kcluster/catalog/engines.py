@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
-from attrs import evolve, frozen
+from kcluster.values import evolve, frozen
 
 Version = tuple[int, ...]
 FlagValue = str | int | float | bool | tuple[str | int | float | bool, ...]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from attrs import frozen
-
 from kcluster.catalog.families_fields import (
     MAX_EXPERTS,
     MAX_HEADS,
@@ -16,6 +14,7 @@ from kcluster.catalog.families_fields import (
     Fields,
 )
 from kcluster.physics.architecture import Architecture, DenseFfn, GroupedAttention, LatentAttention, Layer, MoeFfn
+from kcluster.values import frozen
 
 Family = Callable[[Fields], Architecture]
 FAMILIES: Final[dict[str, Family]] = {}

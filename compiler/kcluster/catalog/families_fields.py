@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
-from attrs import frozen
+from kcluster.values import frozen
 
 MAX_LAYERS: Final = 2_000
 MAX_HEADS: Final = 10_000

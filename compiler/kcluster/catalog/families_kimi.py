@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from kcluster.catalog.families_common import build, experts_per_token, family, layer_kinds, read_sizes, sparse_layers
 from kcluster.catalog.families_fields import MAX_EXPERTS, MAX_HEADS, MAX_LAYERS, Fields
 from kcluster.catalog.families_hybrid import state_bytes
 from kcluster.catalog.families_latent import latent_attention
 from kcluster.catalog.families_vision import glm_vision, kimi_vision
 from kcluster.physics.architecture import Architecture, DeltaNet, DenseFfn, Layer, MoeFfn
+from kcluster.values import evolve
 
 
 def delta_attention(f: Fields, *, full_gate: bool = False) -> DeltaNet:

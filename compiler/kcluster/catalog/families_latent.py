@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from kcluster.catalog.families_common import (
     build,
     experts_per_token,
@@ -14,6 +12,7 @@ from kcluster.catalog.families_common import (
 from kcluster.catalog.families_fields import MAX_EXPERTS, MAX_HEADS, Fields
 from kcluster.catalog.families_vision import kimi_vision
 from kcluster.physics.architecture import Architecture, DenseFfn, LatentAttention, Layer, MoeFfn
+from kcluster.values import evolve
 
 
 def latent_attention(f: Fields, heads: int) -> LatentAttention:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve
-
 from kcluster.catalog.families_common import (
     attention,
     build,
@@ -30,6 +28,7 @@ from kcluster.catalog.families_vision import (
     qwen3_vision,
 )
 from kcluster.physics.architecture import Architecture, DenseFfn, GroupedAttention, Layer, MoeFfn
+from kcluster.values import evolve
 
 
 @family("qwen2_vl", "qwen2_5_vl")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from kcluster.catalog.families_common import (
     attention,
     build,
@@ -18,6 +16,7 @@ from kcluster.catalog.families_fields import MAX_EXPERTS, MAX_HEADS, MAX_LAYERS,
 from kcluster.catalog.families_latent import routed
 from kcluster.catalog.families_vision import minimax_m3_vision, step_vision
 from kcluster.physics.architecture import Architecture, DenseFfn, GroupedAttention, Layer, MoeFfn
+from kcluster.values import evolve
 
 _RATIOS = {"sliding_attention": 0, "compressed_sparse_attention": 4, "heavily_compressed_attention": 128}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from kcluster.catalog.families_common import (
     build,
     class_name,
@@ -17,6 +15,7 @@ from kcluster.catalog.families_fields import Fields, shown
 from kcluster.catalog.families_moe import glm4_moe
 from kcluster.catalog.families_vision import clip_vision, glm_vision, internvl_vision, muse_vision
 from kcluster.physics.architecture import Architecture, DenseFfn, Layer
+from kcluster.values import evolve
 
 
 def inner(f: Fields, default: str) -> Architecture:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from attrs import evolve
-
 from kcluster.physics.formats import WeightFormat
+from kcluster.values import evolve
 
 Covers = Literal["linear", "ffn", "experts"]
 

@@ -11,10 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
 
-from attrs import evolve, frozen
-
 from kcluster.physics.hardware import BusKind, Card
 from kcluster.units import GB, GIB, Figure, given
+from kcluster.values import evolve, frozen
 
 _PATH: Final = Path(__file__).with_name("data") / "gpus.toml"
 _HEADER: Final = re.compile(r"^\[([^\]\n]+)\]$", re.MULTILINE)

@@ -7,10 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import fields
-
 from kcluster.physics.memory_terms import MemoryConstants
 from kcluster.units import Figure
+from kcluster.values import fields
 
 _PATH: Final = Path(__file__).with_name("data") / "memory_constants.toml"
 

@@ -10,11 +10,10 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
-from attrs import frozen
-
 from kcluster.catalog.config_json import read_config
 from kcluster.catalog.formats import checkpoint_suffix
 from kcluster.physics.architecture import Architecture
+from kcluster.values import frozen
 
 _ROW: Final = "[[model]]\n"
 _REPUBLISHERS: Final = frozenset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
@@ -12,12 +13,14 @@ from typing import Final, TextIO
 
 from attrs import frozen
 
+from kcluster.reads import SUFFIX, TREE, Reads, specs_below
+from kcluster.syntax.limits import MAX_BYTES
+
 OK: Final = 0
 FINDINGS: Final = 1
 USAGE: Final = 2
 FAULT: Final = 3
 
-SUFFIX: Final = ".kcluster"
 STDIN: Final = "-"
 
 
@@ -44,8 +47,8 @@ def add_paths(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
         "paths",
         metavar="PATH",
         nargs="*" if several else 1,
-        default=["."] if several else None,
-        help="a spec, a folder of specs, or - for standard input" + (" (default: this folder)" if several else ""),
+        help="a spec, a folder of specs, or - for standard input"
+        + (" (default: the `paths` of the project's settings, else this folder)" if several else ""),
     )
     parser.add_argument(
         "--stdin-filename",
@@ -54,55 +57,112 @@ def add_paths(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
     )
 
 
-def inputs(paths: Sequence[str], stdin_filename: str | None = None) -> tuple[Input, ...]:
+def inputs(
+    paths: Sequence[str],
+    stdin_filename: str | None = None,
+    *,
+    unreadable: list[str] | None = None,
+    trace: Reads | None = None,
+) -> tuple[Input, ...]:
     """Read every spec that the paths name, in order, each once.
 
+    Args:
+        paths: none for those of the project's settings, else the working folder.
+        unreadable: takes what cannot be read, a line each, so that the others are read all the same.
+        trace: told of everything that is looked up on disk.
+
     Raises:
-        UsageError: something cannot be read, or a folder holds no spec.
+        UsageError: a folder holds no spec; something cannot be read and `unreadable` is not given.
     """
     found: dict[str, Input] = {}
-    for path in paths:
-        for one in _expand(path, stdin_filename):
+    for path in paths or _default_paths(trace):
+        for one in _expand(path, stdin_filename, unreadable, trace):
             found.setdefault(one.path, one)
     return tuple(found.values())
 
 
-def _expand(path: str, stdin_filename: str | None) -> Iterable[Input]:
+def _default_paths(trace: Reads | None) -> tuple[str, ...]:
+    from kcluster.project import find_root, load_project
+
+    root = find_root(Path(), trace)
+    project, _ = load_project(root, trace=trace)
+    return tuple(os.path.relpath(root / path) for path in project.paths) or (".",)
+
+
+def _expand(
+    path: str, stdin_filename: str | None, unreadable: list[str] | None, trace: Reads | None
+) -> Iterable[Input]:
     if path == STDIN:
         name = stdin_filename or "<stdin>"
         folder = Path(name).parent if stdin_filename else Path()
-        yield Input(_shown(Path(name)) if stdin_filename else name, sys.stdin.buffer.read(), folder)
+        yield Input(shown_path(Path(name)) if stdin_filename else name, sys.stdin.buffer.read(), folder)
         return
-    place = Path(path)
-    if place.is_dir():
-        files = sorted(
-            file
-            for file in place.rglob(f"*{SUFFIX}")
-            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(place).parts)
-        )
+    files = [path]
+    if os.path.isdir(path):
+        files = specs_below(path)
+        if trace is not None:
+            trace.look(TREE, path)
         if not files:
             raise UsageError(f"no *{SUFFIX} file in {path}")
-        for file in files:
-            yield _read(file)
-        return
-    yield _read(place)
+    for file in files:
+        try:
+            one = _read(Path(file))
+        except UsageError as error:
+            if unreadable is None:
+                raise
+            unreadable.append(str(error))
+            continue
+        if trace is not None:
+            trace.file(file, one.data)
+        yield one
 
 
 def _read(place: Path) -> Input:
+    """A spec's bytes: no more than are needed to see that it is too large."""
     try:
-        return Input(_shown(place), place.read_bytes(), place.parent)
-    except OSError as error:
-        raise UsageError(f"cannot read {place}: {error.strerror or error}") from None
+        with place.open("rb") as file:
+            return Input(shown_path(place), file.read(MAX_BYTES + 1), place.parent)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {place}: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _shown(place: Path) -> str:
+def shown_path(place: Path) -> str:
     """A path as findings name it: relative to the working folder where it lies below it, with `/`."""
     if place.is_absolute():
         try:
-            return place.relative_to(Path.cwd()).as_posix()
+            text = place.relative_to(Path.cwd()).as_posix()
+            return "" if text == "." else text
         except ValueError:
             return place.as_posix()
     return place.as_posix()
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a file in one step, so that a crash leaves the old text or the new one. Links stay links, and its mode stays.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    place = os.path.realpath(path)
+    beside = f"{place}.kcluster-{os.getpid()}"
+    try:
+        mode = os.stat(place).st_mode & 0o777
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), mode)
+        os.replace(beside, place)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def difference(path: str, before: str, after: str, what: str) -> str:
+    """A unified diff of one file; line ends count."""
+    from difflib import unified_diff
+
+    lines = unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), path, f"{path} ({what})")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def wants_color(stream: TextIO, choice: str = "auto") -> bool:

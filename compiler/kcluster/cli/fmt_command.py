@@ -5,7 +5,6 @@ Exit codes: 0 nothing to do or done, 1 with --check or --diff something would ch
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -17,7 +16,9 @@ from kcluster.cli.common import (
     add_color,
     add_paths,
     complain,
+    difference,
     inputs,
+    replace_file,
     say,
     wants_color,
     width_of,
@@ -59,29 +60,13 @@ def _format(one: Input, arguments: argparse.Namespace) -> int:
         if data == one.data:
             return OK
         if arguments.diff:
-            say(_difference(one, text))
+            say(difference(one.path, one.data.decode("utf-8", "replace"), text, "formatted"))
         else:
             say(f"would format {one.path}")
         return FINDINGS
     if from_stdin:
         say(text)
     elif data != one.data:
-        _replace(Path(one.path), data)
+        replace_file(Path(one.path), data)
         say(f"formatted {one.path}")
     return OK
-
-
-def _difference(one: Input, text: str) -> str:
-    from difflib import unified_diff
-
-    before = one.data.decode("utf-8", "replace").splitlines(keepends=True)
-    return "".join(unified_diff(before, text.splitlines(keepends=True), one.path, f"{one.path} (formatted)"))
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Replace a file in one step, so that a crash leaves the old text or the new one."""
-    mode = path.stat().st_mode & 0o777
-    beside = path.with_name(f".{path.name}.kcluster-fmt")
-    beside.write_bytes(data)
-    beside.chmod(mode)
-    os.replace(beside, path)

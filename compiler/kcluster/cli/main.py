@@ -53,7 +53,11 @@ def run(arguments: Sequence[str]) -> int:
     )
     module.configure(parser)
     try:
-        return int(module.run(parser.parse_args(rest)))
+        known = parser.parse_args(rest)
+        known.line = tuple(arguments)
+        code = int(module.run(known))
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         complain(str(error))
         return USAGE

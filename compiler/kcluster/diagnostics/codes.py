@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.diagnostics.types import Severity
+from kcluster.values import frozen
 
 
 @frozen

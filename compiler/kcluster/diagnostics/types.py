@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from attrs import frozen
-
 from kcluster.source import Source, Span
+from kcluster.values import frozen
 
 Severity = Literal["error", "warning", "note"]
 Safety = Literal["safe", "unsafe", "display"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
+from kcluster.values import frozen
 
 QkNorm = Literal["none", "head", "full"]
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import math
 
-from attrs import evolve
-
 from kcluster.physics.architecture import Architecture
 from kcluster.physics.cut import Cut, EngineVersion, Limits
 from kcluster.physics.hardware import Card
@@ -15,6 +13,7 @@ from kcluster.physics.kv import in_flight_tokens, kv_layout, longest_tokens, sin
 from kcluster.physics.kv_layout import KvLayout
 from kcluster.physics.results import Memory
 from kcluster.units import GIB, Figure, derive
+from kcluster.values import evolve
 
 LARGEST_TIER_SINCE = (0, 28)
 GB10_SMALL_TIER_SINCE = (0, 33)

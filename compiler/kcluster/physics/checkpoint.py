@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from attrs import frozen
-
 from kcluster.physics.architecture import Architecture, Layer
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.parameters import add
 from kcluster.physics.tensors import Part, Tensor, embedding_tensor, head_tensor, layer_kinds, layer_tensors
 from kcluster.units import Figure, derive, given
+from kcluster.values import frozen
 
 PARTS: tuple[Part, ...] = ("attention", "mlp", "experts", "router", "norm", "other")
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import evolve, frozen
-
 from kcluster.physics.architecture import Architecture, MoeFfn
 from kcluster.physics.collectives import (
     allreduce_seconds,
@@ -28,6 +26,7 @@ from kcluster.physics.results import Communication, StepTime
 from kcluster.physics.time_constants import TimeConstants
 from kcluster.physics.topology import Group, bus_words, group_of, network_words
 from kcluster.units import Figure, derive, given
+from kcluster.values import evolve, frozen
 
 __all__ = [
     "Links",

@@ -6,14 +6,13 @@ Each inequality is written here once: the planner rejects with it and the rule o
 
 from __future__ import annotations
 
-from attrs import frozen
-
 from kcluster.physics.architecture import Architecture, DenseFfn, GroupedAttention, LatentAttention, MoeFfn
 from kcluster.physics.cut import Cut, EngineVersion, Limits
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Card
 from kcluster.physics.weights import stage_layers
 from kcluster.units import Figure, given
+from kcluster.values import frozen
 
 MOST_TP = 64
 """Tensor-parallel sizes beyond this are never proposed."""

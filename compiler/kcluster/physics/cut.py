@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
-
 from kcluster.physics.architecture import Layer
+from kcluster.values import frozen
 
 KvFormat = Literal["bf16", "fp16", "fp8", "nvfp4"]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import evolve, frozen
-
 from kcluster.physics.architecture import Architecture
 from kcluster.physics.communication import Links, links_of
 from kcluster.physics.cut import Cut, EngineVersion, Limits, Load
@@ -17,6 +15,7 @@ from kcluster.physics.topology import Group
 from kcluster.physics.weights import stage_layers
 from kcluster.physics.work import StageWork, stage_attention_flops, stage_kv_bytes, stage_work
 from kcluster.units import Figure, evaluate, given
+from kcluster.values import evolve, frozen
 
 FIXED: Final = (
     "layers * layer + moe_layers * layer_moe + block_layers * layer_block * block_share + eager_layers * layer_eager"

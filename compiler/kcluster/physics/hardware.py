@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
-
 from kcluster.units import Figure
+from kcluster.values import frozen
 
 BusKind = Literal["pcie", "nvlink", "nvlink-bridge", "xgmi", "roce-mesh"]
 NetworkKind = Literal["ethernet", "roce", "infiniband"]

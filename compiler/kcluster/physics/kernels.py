@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Card
 from kcluster.physics.time_constants import TimeConstants
 from kcluster.units import Figure, derive, given
+from kcluster.values import frozen
 
 # Block-scaled GEMMs have kernels of their own on Hopper and Blackwell data-centre cards, a generic one elsewhere: 60 µs on an H100 and
 # 300 µs on an L40S whatever the size (perf.md, section 4).

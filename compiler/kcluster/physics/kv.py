@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from attrs import evolve
-
 from kcluster.physics.architecture import Architecture, GroupedAttention, LatentAttention, Layer
 from kcluster.physics.cut import Cut, EngineVersion, KvFormat, Limits
 from kcluster.physics.hardware import Card
@@ -39,6 +37,7 @@ from kcluster.physics.kv_layout import (
 )
 from kcluster.physics.weights import stage_layers
 from kcluster.units import Figure, derive, given
+from kcluster.values import evolve
 
 __all__ = [
     "KvGroup",

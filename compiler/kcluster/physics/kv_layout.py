@@ -12,13 +12,12 @@ import math
 from functools import lru_cache
 from typing import Literal
 
-from attrs import evolve, frozen
-
 from kcluster.physics.architecture import Architecture, DeltaNet, GroupedAttention, LatentAttention, Layer, Mamba
 from kcluster.physics.cut import Cut, EngineVersion, KvFormat, Limits
 from kcluster.physics.hardware import Card
 from kcluster.physics.kv_layers import grouped_token_bytes, latent_token_bytes, since, state_bytes
 from kcluster.physics.weights import stage_layers
+from kcluster.values import evolve, frozen
 
 BATCHES_IN_FLIGHT_SINCE = (0, 26)
 HYBRID_PREFIX_CACHING_SINCE = (0, 26)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from attrs import evolve, frozen
-
 from kcluster.physics.architecture import Architecture
 from kcluster.physics.capacity import (
     counts_states,
@@ -47,6 +45,7 @@ from kcluster.physics.memory_terms import (
 from kcluster.physics.results import Memory, StageMemory, Verdict
 from kcluster.physics.weights import stage_layers, stage_weights
 from kcluster.units import GIB, Figure, Unit, derive
+from kcluster.values import evolve, frozen
 
 __all__ = [
     "MemoryConstants",

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from attrs import frozen
-
 from kcluster.physics.architecture import Architecture, DenseFfn, LatentAttention, MoeFfn
 from kcluster.physics.cut import Cut, EngineVersion, Limits
 from kcluster.physics.hardware import Card
 from kcluster.physics.kv import recurrent_channels, since
 from kcluster.units import Figure, derive
+from kcluster.values import frozen
 
 GRAPHS_IN_BUDGET_SINCE = (0, 20)
 """From vLLM 0.20 (its log line says 0.21) an estimate of what CUDA graphs will take is subtracted before the KV cache is sized."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from attrs import evolve
-
 from kcluster.physics.architecture import DeltaNet, GroupedAttention, LatentAttention, Mamba, Mixer, ShortConvolution
 from kcluster.physics.tensor import Tensor
+from kcluster.values import evolve
 
 
 def _grouped(m: GroupedAttention, hidden: int) -> tuple[Tensor, ...]:

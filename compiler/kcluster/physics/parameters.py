@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-from attrs import frozen
-
 from kcluster.physics.architecture import Architecture, Layer, MoeFfn
 from kcluster.physics.tensors import Part, Tensor, embedding_tensor, head_tensor, layer_kinds, layer_tensors
 from kcluster.units import Figure, Unit, derive, given
+from kcluster.values import frozen
 
 
 @frozen

@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.physics.architecture import Architecture
 from kcluster.physics.cut import Cut, EngineVersion, Limits, Load
 from kcluster.physics.engine import Engine, build_engine
@@ -22,6 +20,7 @@ from kcluster.physics.results import Memory, Performance, StepTime
 from kcluster.physics.steps import prompt_cost, prompt_time, step_seconds, step_time
 from kcluster.physics.time_constants import Residual, TimeConstants
 from kcluster.units import Figure, derive, given
+from kcluster.values import frozen
 
 # The fixed point is found by halving: the batch that decodes is between one request and all that are admitted.
 _ROUNDS: Final = 12

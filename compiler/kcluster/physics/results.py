@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
-
 from kcluster.physics.kv import KvLayout
 from kcluster.units import Figure
+from kcluster.values import frozen
 
 Verdict = Literal["yes", "no", "uncertain"]
 

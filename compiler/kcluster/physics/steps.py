@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.physics.collectives import allreduce_value
 from kcluster.physics.communication import (
     ACTIVATION_BYTES,
@@ -23,6 +21,7 @@ from kcluster.physics.results import StepTime
 from kcluster.physics.time_constants import Residual
 from kcluster.physics.work import TOUCHED
 from kcluster.units import Figure, Unit, derive, evaluate, given
+from kcluster.values import frozen
 
 READING: Final = "plain / read_plain + packed / read_packed + experts / read_experts"
 ARITHMETIC: Final = (

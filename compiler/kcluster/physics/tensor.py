@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
+from kcluster.values import frozen
 
 Part = Literal["embedding", "head", "attention", "mlp", "experts", "router", "norm", "other", "vision", "mtp"]
 Split = Literal["none", "rows", "columns", "kv", "expert_rows", "expert_columns", "expert"]

@@ -6,9 +6,8 @@ import math
 from bisect import bisect_right
 from typing import Literal
 
-from attrs import frozen
-
 from kcluster.units import Figure
+from kcluster.values import frozen
 
 CollectivePath = Literal["custom", "nccl", "staged"]
 

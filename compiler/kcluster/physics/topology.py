@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.physics.hardware import Bus, Card, Cluster, Network, Place
 from kcluster.units import GB, Figure, given
+from kcluster.values import frozen
 
 # Where a cut spans nodes and no network is named, time is that of the least that joins servers.
 ASSUMED_NETWORK: Final = Network(

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
-
 from kcluster.physics.architecture import Architecture
 from kcluster.physics.communication import allreduce_bytes, alltoall_bytes, links_of, pipeline_bytes
 from kcluster.physics.cut import Cut, Limits, Load
@@ -18,6 +16,7 @@ from kcluster.physics.hardware import Cluster, EnginePlacement
 from kcluster.physics.results import Performance
 from kcluster.physics.topology import Group, bus_words, network_words
 from kcluster.units import Figure, derive, given
+from kcluster.values import frozen
 
 Axis = Literal["tp", "pp", "ep", "replicas"]
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import accumulate
 
-from attrs import frozen
-
 from kcluster.physics.architecture import Architecture, LatentAttention, Layer, MoeFfn
 from kcluster.physics.checkpoint import (
     PARTS,
@@ -31,6 +29,7 @@ from kcluster.physics.formats import WeightFormat
 from kcluster.physics.parameters import add
 from kcluster.physics.tensors import Tensor, embedding_tensor, head_tensor, layer_kinds, layer_tensors
 from kcluster.units import Figure, derive, given
+from kcluster.values import frozen
 
 __all__ = ["PartBytes", "packed", "part_bytes", "plain_bytes", "stage_layers", "stage_weights", "weight_bytes"]
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.physics.architecture import (
     Architecture,
     DeltaNet,
@@ -26,6 +24,7 @@ from kcluster.physics.hardware import Card
 from kcluster.physics.kv import element_bytes, grouped_token_bytes, latent_token_bytes, state_bytes
 from kcluster.physics.tensors import Tensor, head_tensor, layer_kinds, layer_tensors
 from kcluster.physics.weights import packed, plain_bytes
+from kcluster.values import frozen
 
 TOUCHED: Final = "experts * (1 - (1 - taken / experts) ** tokens)"
 """Experts that a batch touches, each token taking `taken` of them at random: E (1 − (1 − k/E)^b)."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Final, Literal, TypeVar
 
-from attrs import evolve, frozen
-
 from kcluster.catalog.constants import memory_constants, time_constants
 from kcluster.physics.architecture import Architecture, Layer
 from kcluster.physics.cut import EngineVersion, KvFormat, Load
@@ -15,6 +13,7 @@ from kcluster.physics.hardware import Cluster
 from kcluster.physics.memory import MemoryConstants
 from kcluster.physics.time_constants import TimeConstants
 from kcluster.spec.types import ArgumentValue, Bound, DraftSpec, EngineSpec, ServeSpec, SlaSpec, Value
+from kcluster.values import evolve, frozen
 
 DEFAULT_LOAD: Final = Load(concurrency=8, context=8192, prompt=2048, completion=512)
 """What a serve without an SLA is judged at: a handful of users in a chat. KC506 says that it is a guess."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from attrs import evolve, frozen
-
 from kcluster.physics.capacity import held_requests, most_states
 from kcluster.physics.constraints import violations as broken_constraints
 from kcluster.physics.cut import Cut, Limits
@@ -16,6 +14,7 @@ from kcluster.physics.results import Memory
 from kcluster.planner.case import Case
 from kcluster.planner.types import Violation
 from kcluster.units import Figure
+from kcluster.values import evolve, frozen
 
 ROUNDS: Final = 4
 """Corrections of a sequence limit after its first estimate; the estimate is a line through two points, and nearly right."""

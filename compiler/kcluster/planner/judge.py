@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import evolve
-
 from kcluster.physics.communication import communication
 from kcluster.physics.cut import Cut, KvFormat, Limits
 from kcluster.physics.hardware import Card, EnginePlacement
@@ -20,6 +18,7 @@ from kcluster.planner.placement import Placed, Topology, smallest_card, stage_ca
 from kcluster.planner.types import Candidate, SlaVerdict, Violation
 from kcluster.spec.types import Bound, BoundName
 from kcluster.units import Figure, Unit, human
+from kcluster.values import evolve
 
 AXES: Final = frozenset({"tp", "pp", "dp", "ep", "dcp", "eplb", "layers"})
 """The numbers of a cut; other subjects (lengths, formats) are the same for every cut."""

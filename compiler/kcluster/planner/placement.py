@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 
-from attrs import frozen
-
 from kcluster.physics.hardware import Card, Cluster, EnginePlacement, Node, Place
+from kcluster.values import frozen
 
 Group = tuple[tuple[int, int], ...]
 """(node, gpu) of a tensor-parallel group in rank order."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from attrs import evolve, frozen
-
 from kcluster.physics.capacity import held_requests
 from kcluster.physics.cut import Cut
 from kcluster.physics.formats import WeightFormat
@@ -25,6 +23,7 @@ from kcluster.planner.ranking import does, is_lossy, is_warned, order
 from kcluster.planner.search import fewest, holds, search
 from kcluster.planner.types import Candidate, ServePlan
 from kcluster.units import Figure
+from kcluster.values import evolve, frozen
 
 LONGEST: Final = 2**24
 """Tokens beyond which no context is looked for."""

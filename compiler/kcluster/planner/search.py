@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from attrs import evolve, frozen
-
 from kcluster.physics.cut import Cut, KvFormat
 from kcluster.planner.judge import Judge
 from kcluster.planner.ranking import does, is_warned, order
 from kcluster.planner.space import Family, context_counts, cut, families, is_large, kv_formats, stage_counts
 from kcluster.planner.types import Candidate
+from kcluster.values import evolve, frozen
 
 ENOUGH_RANKS: Final = 4
 """On large clusters experts are spread over at most so many times the ranks that the model needs to start."""

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.physics.architecture import GroupedAttention
 from kcluster.physics.cut import Cut, KvFormat
 from kcluster.planner.case import Case
+from kcluster.values import frozen
 
 EXHAUSTIVE: Final = 16
 """Cards up to which every combination is tried."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
-
 from kcluster.physics.cut import Cut, Limits, Load
 from kcluster.physics.hardware import EnginePlacement
 from kcluster.physics.results import Communication, Memory, Performance, Verdict
 from kcluster.spec.types import Bound, ServeSpec, Spec
 from kcluster.units import Figure
+from kcluster.values import frozen
 
 
 @frozen

@@ -15,10 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from attrs import field, frozen
-
 from kcluster.render.text import columns, cut, expand, paint, wrap
 from kcluster.source import Source, Span
+from kcluster.values import field, frozen
 
 _SHOWN_ENDS: Final = 2
 """Lines shown at either end of a span of many lines."""
@@ -325,7 +324,7 @@ def _lines_of(source: Source, span: Span) -> tuple[int, int]:
 
 def _in_lanes(multis: list[_Multi]) -> tuple[_Multi, ...]:
     """Spans of several lines, outer ones first and further left; those that do not touch share a lane."""
-    from attrs import evolve
+    from kcluster.values import evolve
 
     placed: list[_Multi] = []
     for multi in sorted(multis, key=lambda one: (one.first, -one.last, one.start)):

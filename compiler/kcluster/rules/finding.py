@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from attrs import frozen
-
 from kcluster.diagnostics import CODES, Diagnostic, Edit, Fix, Label, Severity
 from kcluster.source import Source, Span
 from kcluster.spec.types import HardwareSpec, ModelSpec, NodeSpec, RouterSpec, ServeSpec, SlaSpec, Value
+from kcluster.values import frozen
 
 _PARALLEL: Final = ("replicas", "tp", "pp", "dp", "ep", "dcp", "layers", "eplb", "balance")
 _ENGINE: Final = (

@@ -16,10 +16,9 @@ from inspect import cleandoc
 from pathlib import Path
 from typing import Final, Literal
 
-from attrs import frozen
-
 from kcluster.diagnostics import CODES, Code, code_of
 from kcluster.rules import all_rules
+from kcluster.values import frozen
 
 HEADINGS: Final = ("What it checks", "Why", "Example", "Fix", "Source")
 WIDTH: Final = 100

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 
-from attrs import frozen
-
 from kcluster.diagnostics import CODES, Diagnostic
+from kcluster.values import frozen
 
 Stage = Literal["file", "spec", "plan", "none"]
 Check = Callable[[Any], Iterable[Diagnostic]]

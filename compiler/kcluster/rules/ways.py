@@ -201,9 +201,8 @@ def refused_by(serve: ServePlan, version: tuple[int, ...]) -> str:
 
 def half_tp(serve: ServePlan) -> Candidate | None:
     """The chosen cut with half the tensor parallel and the same replicas, at the same load."""
-    from attrs import evolve
-
     from kcluster.planner.remedies import with_cut
+    from kcluster.values import evolve
 
     cut = serve.chosen.cut
     return with_cut(serve, evolve(cut, tp=cut.tp // 2)) if cut.tp % 2 == 0 else None

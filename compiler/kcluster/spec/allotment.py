@@ -11,14 +11,13 @@ from heapq import heapify, heappop, heappush
 from itertools import groupby
 from typing import Final
 
-from attrs import evolve, frozen
-
 from kcluster.diagnostics import Label
 from kcluster.physics.hardware import Bus, Cluster, Node
 from kcluster.source import Source, Span
 from kcluster.spec.findings import Findings
 from kcluster.spec.reader import Fields
 from kcluster.spec.types import EngineSpec, HardwareSpec, ParallelSpec
+from kcluster.values import evolve, frozen
 
 Slot = tuple[int, int]
 """A card: the index of its node and its index there."""

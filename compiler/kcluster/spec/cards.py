@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final, Literal, cast
 
-from attrs import define, field
-
 from kcluster.catalog.gpus import find_gpu
 from kcluster.diagnostics.wording import listed, shown, suggestions
 from kcluster.physics.hardware import BusKind, Card
@@ -15,6 +13,7 @@ from kcluster.spec.hardware_values import BusWritten, CardsWritten
 from kcluster.spec.reader import Fields
 from kcluster.spec.types import Origin, Value
 from kcluster.units import Figure, given
+from kcluster.values import define, field
 
 MAX_NODES_IN_ALL: Final = 16384
 """Nodes of all hardware of a spec together: each becomes a value of its own."""

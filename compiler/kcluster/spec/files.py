@@ -16,6 +16,7 @@ from typing import Final
 from attrs import frozen
 
 from kcluster.project import find_root
+from kcluster.reads import REAL, Reads
 
 ReadFile = Callable[[str], bytes]
 
@@ -36,12 +37,14 @@ class Files:
         root: the folder that imports must stay in; None for the nearest project root above `folder`.
         read: reads a path in place of the disk (an editor's open files, a test's); it may raise OSError or LookupError.
         shown: the folder of the file asked for as findings name it, `/` between its parts, empty for the working folder.
+        trace: told of everything that is read from disk.
     """
 
     folder: Path | None
     root: Path | None
     read: ReadFile | None
     shown: str = ""
+    trace: Reads | None = None
 
     @property
     def reads(self) -> bool:
@@ -65,13 +68,17 @@ class Files:
 
     def identity(self, path: str) -> str:
         """One text for one file, however it is named."""
-        return path if self.folder is None else os.path.realpath(self.place(path))
+        if self.folder is None:
+            return path
+        if self.trace is not None:
+            self.trace.look(REAL, self.place(path))
+        return os.path.realpath(self.place(path))
 
     def inside(self, path: str) -> bool:
         """Whether a path stays in the project, links followed."""
         if self.folder is None:
             return not posixpath.isabs(path) and path != ".." and not path.startswith("../")
-        root = os.path.realpath(self.root if self.root is not None else find_root(self.folder))
+        root = os.path.realpath(self.root if self.root is not None else find_root(self.folder, self.trace))
         return os.path.commonpath((root, self.identity(path))) == root
 
     def bytes_of(self, path: str, limit: int) -> bytes:
@@ -83,14 +90,31 @@ class Files:
         if not self.reads:
             raise Unreadable("cannot be read: this text has no folder that paths could start from")
         try:
-            data = self.read(self.place(path)) if self.read is not None else _from_disk(self.place(path), limit)
+            if self.read is not None:
+                self.untold()
+                data = self.read(self.place(path))
+            else:
+                data = _from_disk(self.place(path), limit)
+        except Unreadable:
+            self.untold()
+            raise
         except (FileNotFoundError, NotADirectoryError, LookupError):
+            self.untold()
             raise Unreadable("does not exist") from None
         except (OSError, ValueError) as error:
+            self.untold()
             raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or 'not a path'}") from None
         if len(data) > limit:
+            self.untold()
             raise Unreadable(f"is larger than {limit:,} bytes")
+        if self.trace is not None:
+            self.trace.file(self.place(path), data)
         return data
+
+    def untold(self) -> None:
+        """Say that something is read that the trace does not tell of."""
+        if self.trace is not None:
+            self.trace.untold()
 
 
 def _from_disk(path: str, limit: int) -> bytes:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import evolve, frozen
-
 from kcluster.catalog.links import default_bus, infiniband_rate, make_bus, make_network
 from kcluster.diagnostics import Label
 from kcluster.physics.hardware import Bus, Card, Network
@@ -15,6 +13,7 @@ from kcluster.spec.hardware_values import BusWritten, NetworkWritten
 from kcluster.spec.reader import Fields, missing
 from kcluster.spec.text import refusal
 from kcluster.spec.types import HardwareSpec, NodeSpec, Origin, Value
+from kcluster.values import evolve, frozen
 
 
 @frozen(eq=False)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from attrs import evolve, frozen
-
 from kcluster.diagnostics.wording import listed, shown
 from kcluster.spec.findings import described, did_you_mean
 from kcluster.spec.number_values import read_number
@@ -15,6 +13,7 @@ from kcluster.spec.schema_types import AttributeSchema, ConstructorSchema
 from kcluster.spec.text import refusal
 from kcluster.spec.values import read_value
 from kcluster.syntax.ast import CallNode, ListNode, NumberNode, StringNode, TimesNode, ValueNode, WordNode
+from kcluster.values import evolve, frozen
 
 
 @frozen

@@ -5,14 +5,13 @@ from __future__ import annotations
 import posixpath
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.diagnostics.wording import shown
 from kcluster.source import Source, Span
 from kcluster.spec.files import Files, Unreadable
 from kcluster.spec.findings import Findings, did_you_mean
 from kcluster.spec.text import refusal
 from kcluster.syntax.ast import File, Import, Item
+from kcluster.values import frozen
 
 MAX_FILES: Final = 256
 MAX_DEPTH: Final = 32

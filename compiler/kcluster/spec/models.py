@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from attrs import frozen
-
 from kcluster.catalog.formats import WEIGHT_FORMATS, format_of_checkpoint
 from kcluster.catalog.models import ModelMatch, find_model
 from kcluster.diagnostics import Label
@@ -18,6 +16,7 @@ from kcluster.spec.files import MAX_CONFIG_BYTES, Files, Unreadable
 from kcluster.spec.findings import Findings
 from kcluster.spec.reader import Fields, missing
 from kcluster.spec.types import DraftSpec, ModelSpec, Origin, Value
+from kcluster.values import frozen
 
 _DTYPE_FORMATS: Final = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 _DEFAULT_ACCEPTANCE: Final = 0.7

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from attrs import frozen
-
 from kcluster.diagnostics.wording import nearest
+from kcluster.values import frozen
 
 Measure = Literal["count", "tokens", "bytes", "bytes/s", "seconds", "tokens/s", "ratio", "flop/s"]
 

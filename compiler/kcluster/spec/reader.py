@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from attrs import define, field, frozen
-
 from kcluster.diagnostics import Fix, Label
 from kcluster.diagnostics.wording import listed, nearest, ranked, shown
 from kcluster.source import Source, Span
@@ -20,6 +18,7 @@ from kcluster.spec.text import refusal
 from kcluster.spec.types import Origin, Value
 from kcluster.spec.values import AUTO, BAD, Place, read_value
 from kcluster.syntax.ast import Attribute, Block, Import, Item, StringNode, ValueNode, WordNode
+from kcluster.values import define, field, frozen
 
 _SWITCHES: Final = ("on", "off", "none", "true", "false", "auto")
 

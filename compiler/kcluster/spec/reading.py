@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from attrs import frozen
-
 from kcluster.diagnostics.wording import shown
 from kcluster.source import Source, Span
 from kcluster.spec.findings import Findings
 from kcluster.spec.schema_types import AttributeSchema
 from kcluster.syntax.ast import ValueNode
+from kcluster.values import frozen
 
 
 class Marker:

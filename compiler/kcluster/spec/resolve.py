@@ -18,6 +18,7 @@ from attrs import define, field
 
 from kcluster.diagnostics import Diagnostic, Label, in_order
 from kcluster.diagnostics.wording import listed
+from kcluster.reads import Reads
 from kcluster.source import Source, Span
 from kcluster.spec.broken import Broken
 from kcluster.spec.cards import CardShelf, build_card
@@ -46,6 +47,7 @@ def resolve(
     root: Path | None = None,
     read: ReadFile | None = None,
     syntax: tuple[Diagnostic, ...] = (),
+    trace: Reads | None = None,
 ) -> tuple[Spec | None, tuple[Diagnostic, ...]]:
     """Resolve a parsed file with everything that it imports.
 
@@ -57,6 +59,7 @@ def resolve(
         read: reads a path (that of a file, joined to `folder`) in place of the disk.
         syntax: what parsing the file found, so that what only follows from it is not reported again; asked of the parser where
             it is not given. It is not part of the findings returned; what parsing imported files finds is.
+        trace: told of everything that is read from disk.
 
     Returns:
         The spec with every block that could be built, and the findings in order; None for a file of which nothing could be
@@ -69,7 +72,7 @@ def resolve(
     if folder is None and root is not None:
         folder = root
     shown = posixpath.dirname(file.source.path)
-    files = Files(folder, root, read, shown)
+    files = Files(folder, root, read, shown, trace)
     loaded = load(file, files, findings)
     broken.learn(findings.found)
     own = len(findings.found)

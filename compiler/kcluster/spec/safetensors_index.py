@@ -44,8 +44,10 @@ def exact_bytes(index: Value[str], files: Files, base: str, findings: Findings) 
 def _total(path: str, files: Files) -> int:
     place = files.place(path)
     if files.read is None and files.reads and os.path.isdir(place):
+        files.untold()
         return _folder(place, path, files)
     if path.endswith(_SUFFIX) and files.read is None and files.reads:
+        files.untold()
         return _shard(place)
     return _index(files.bytes_of(path, MAX_INDEX_BYTES))
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from attrs import field, frozen
-
 from kcluster.spec.quantities import Measure
+from kcluster.values import field, frozen
 
 Kind = Literal[
     Measure,

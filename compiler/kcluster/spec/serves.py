@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from attrs import define, field, frozen
-
 from kcluster.diagnostics import Label
 from kcluster.diagnostics.wording import listed, nearest, shown
 from kcluster.spec.allotment import Claim, allot, cluster_of
@@ -21,6 +19,7 @@ from kcluster.spec.engines import (
 from kcluster.spec.findings import Findings, did_you_mean, replace
 from kcluster.spec.reader import Fields, missing
 from kcluster.spec.types import HardwareSpec, ModelSpec, RouterSpec, RouteSpec, ServeSpec, SlaSpec, Value
+from kcluster.values import define, field, frozen
 
 
 @define(eq=False)

@@ -12,13 +12,12 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Final
 
-from attrs import evolve
-
 from kcluster.diagnostics import CODES, Diagnostic, code_of
 from kcluster.diagnostics.wording import listed, suggestions
 from kcluster.source import Span
 from kcluster.spec.types import Spec, Suppression
 from kcluster.syntax.ast import Attribute, Block, Comment, File, Item
+from kcluster.values import evolve
 
 _OURS: Final = re.compile(r"#\s*kcluster\s*:\s*(?P<rest>.*)", re.DOTALL)
 _IGNORE: Final = re.compile(r"ignore\s*\[(?P<codes>[^\]]*)\](?P<reason>.*)", re.DOTALL)

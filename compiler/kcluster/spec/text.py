@@ -11,9 +11,8 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.diagnostics.wording import INVISIBLE
+from kcluster.values import frozen
 
 
 @frozen

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Generic, Literal, TypeVar
 
-from attrs import field, frozen
-
 from kcluster.physics.architecture import Architecture
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Bus, Card, Cluster, Network
 from kcluster.source import Source, Span
+from kcluster.values import field, frozen
 
 T = TypeVar("T")
 

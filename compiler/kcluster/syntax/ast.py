@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
-
 from kcluster.source import Source, Span
+from kcluster.values import frozen
 
 Operator = Literal["=", "<=", ">="]
 

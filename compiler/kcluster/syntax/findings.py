@@ -76,7 +76,7 @@ class Findings:
 
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """All findings in the order of the file; the last one says where reporting stopped."""
-        from attrs import evolve
+        from kcluster.values import evolve
 
         found = sorted(self._found, key=Diagnostic.sort_key)
         if len(found) < MAX_REPORTED:

@@ -11,8 +11,6 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from attrs import evolve, frozen
-
 from kcluster.source import Source
 from kcluster.syntax.ast import (
     Attribute,
@@ -33,6 +31,7 @@ from kcluster.syntax.ast import (
 )
 from kcluster.syntax.layout import Line, lay_out
 from kcluster.syntax.parser import parse
+from kcluster.values import evolve, frozen
 
 WIDTH: Final = 100
 """Columns that a one-line block or list may take."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.diagnostics import Edit, Fix, Label, Safety
 from kcluster.source import Span
 from kcluster.syntax.findings import Findings
 from kcluster.syntax.limits import MAX_DEPTH, MAX_REPORTED
 from kcluster.syntax.tokens import CLOSERS, NAMES, NEWLINE, OPENERS, OPERATORS, SIGNS, SPOILT, Token, put_in
+from kcluster.values import frozen
 
 _TAB: Final = 8
 _AHEAD: Final = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from attrs import evolve, frozen
+from kcluster.values import evolve, frozen
 
 COMMENT_COLUMN: Final = 32
 """Blanks and text before the comments at the end of a run of lines, unless one of the lines is longer."""

@@ -6,12 +6,11 @@ import re
 from decimal import Decimal
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.syntax.findings import Findings, replace
 from kcluster.syntax.limits import MAX_DIGITS
 from kcluster.syntax.strings import quote
 from kcluster.syntax.tokens import SPOILT, Token
+from kcluster.values import frozen
 
 _ALLOWED: Final = "numbers are written `64`, `0.92` or `1_000`"
 _PREFIXED: Final = {"x": ("hexadecimal", 16), "o": ("octal", 8), "b": ("binary", 2)}

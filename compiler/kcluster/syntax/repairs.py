@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.diagnostics import Edit, Fix, Safety
 from kcluster.source import Span
 from kcluster.syntax.tokens import END, NAMES, NEWLINE, OPERATORS, Token, put_in
 from kcluster.syntax.wording import VALUE_ENDS, found, innermost, written
+from kcluster.values import frozen
 
 _ENDS: Final = frozenset((NEWLINE, "COMMA", "RBRACE", END))
 _VALUE_STARTS: Final = frozenset(("NUMBER", "WORD", "STRING", "LBRACKET"))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.source import Span
 from kcluster.syntax.findings import Findings, replace
 from kcluster.syntax.tokens import Token
+from kcluster.values import frozen
 
 _SIMPLE: Final = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _ESCAPE: Final = re.compile(

@@ -14,6 +14,7 @@ _MODULES: Final = {
     "nginx": "kcluster.targets.nginx",
     "haproxy": "kcluster.targets.haproxy",
     "monitoring": "kcluster.targets.monitoring",
+    "hosts": "kcluster.targets.hosts",
     "runbook": "kcluster.targets.runbook",
 }
 """Target → the module that registers it, in the order in which files are written. A module is imported when asked for."""

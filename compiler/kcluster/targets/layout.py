@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-from attrs import frozen
-
 from kcluster.physics.routing import longest_answer
 from kcluster.planner.types import Plan, ServePlan
+from kcluster.values import frozen
 
 SHORTEST_DRAIN: Final = 30
 LONGEST_DRAIN: Final = 900
@@ -98,7 +97,7 @@ def processes_of(plan: Plan, serve_plan: ServePlan) -> tuple[Process, ...]:
 
 
 def _placed(process: Process, folder: str, stem: str) -> Process:
-    from attrs import evolve
+    from kcluster.values import evolve
 
     return evolve(process, folder=folder, stem=stem)
 

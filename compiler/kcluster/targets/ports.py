@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from attrs import frozen
-
 from kcluster.planner.types import Plan
 from kcluster.targets.layout import Process, processes
 from kcluster.targets.ray import fixed_ports, ray_clusters
 from kcluster.targets.routing import LOOPBACK, fronts
 from kcluster.targets.vllm.arguments import MASTER_PORT, listening_address
+from kcluster.values import frozen
 
 From = Literal["clients", "router", "nodes", "node"]
 

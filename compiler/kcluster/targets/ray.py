@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.targets.header import comment_header
 from kcluster.targets.layout import Process, node_folders, segment
@@ -23,6 +21,7 @@ from kcluster.targets.shell import SHEBANG, STRICT, command_needed, quote, requi
 from kcluster.targets.types import Artifact, target
 from kcluster.targets.vllm.environment import Variable, is_address, node_variables
 from kcluster.targets.vllm.files import exports
+from kcluster.values import frozen
 
 RAY_VERSION: Final = "2.60.0"
 """What the scripts were run with."""

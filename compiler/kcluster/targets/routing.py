@@ -6,12 +6,11 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-from attrs import evolve, frozen
-
 from kcluster.physics.routing import largest_body, longest_answer
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.spec.types import RouterSpec, RouteSpec, Secret, TlsSpec
 from kcluster.units import MIB, Figure
+from kcluster.values import evolve, frozen
 
 LOOPBACK: Final = "127.0.0.1"
 EVERY_INTERFACE: Final = ("0.0.0.0", "::")  # noqa: S104 - recognised, never chosen

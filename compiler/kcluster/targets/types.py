@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.planner.types import Plan
+from kcluster.values import frozen
 
 
 @frozen

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.targets.haproxy import backend_name
 from kcluster.targets.monitoring.metrics import (
@@ -28,6 +26,7 @@ from kcluster.targets.monitoring.metrics import (
 from kcluster.targets.routing import front_of
 from kcluster.targets.yaml import Yaml
 from kcluster.units import human
+from kcluster.values import frozen
 
 KV_FULL: Final = 0.9
 """Share of the KV cache at which new requests soon wait or push others out."""

@@ -10,8 +10,6 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.catalog.engines import FlagTable, FlagValue, flag_table
 from kcluster.physics.results import Memory
 from kcluster.planner.types import Plan
@@ -19,6 +17,7 @@ from kcluster.targets.layout import Process, balance, model_location, served_nam
 from kcluster.targets.routing import listening
 from kcluster.targets.vllm.raw import merged
 from kcluster.units import GIB, human
+from kcluster.values import frozen
 
 SSE_KEEP_ALIVE_SECONDS: Final = 15
 RPC_PORT: Final = 29550
