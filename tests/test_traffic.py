@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from benchmarks.traffic.__main__ import ROWS, Row, line, serve_of, traffic_of
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 from kcluster.catalog.config_json import read_config
@@ -62,9 +62,8 @@ class _Place:
 
 @lru_cache(maxsize=1)
 def _texts() -> dict[str, str]:
-    folder = files("kcluster.catalog") / "data" / "models"
-    found = (entry for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    return {entry.name: entry.read_text(encoding="utf-8") for entry in sorted(found, key=lambda entry: entry.name)}
+    folder = Path(__file__).with_name("data") / "models"
+    return {entry.name: entry.read_text(encoding="utf-8") for entry in sorted(folder.glob("*.toml"))}
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,9 @@ BYTES_PER_TOKEN = given(
     "about four letters a token in English, more in code and other scripts; measured proxies size at six",
 )
 JSON_OVERHEAD = given("escapes and framing of JSON", 2, "ratio", "a string whose every character is escaped doubles")
-OTHER_BYTES = given("images and tools beside the text", 16 * 2**20, "bytes", "a few base64 pictures or a tool catalog a request")
+OTHER_BYTES = given(
+    "images and tools beside the text", 16 * 2**20, "bytes", "a few base64 pictures or a tool catalog a request"
+)
 
 
 def longest_answer(load: Load, performance: Performance) -> Figure:
