@@ -1,7 +1,6 @@
 """Build hook: prebuilt parser tables for wheels (see `compiler/kcluster/syntax/tables.py`).
 
-They are not reproducible byte for byte, so they are in no repository; without them, or with another lark, the parser is
-built from the grammar. Editable installs go without: there the live grammar is the one that counts.
+They are generated, so they are in no repository; without them the parser is built from the grammar. Editable installs go without: there the live grammar is the one that counts.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class ParserTables(BuildHookInterface[Any]):
-    """Adds `kcluster/syntax/tables.bin` to a wheel."""
+    """Adds the module `kcluster.syntax.prebuilt` to a wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
@@ -24,9 +23,10 @@ class ParserTables(BuildHookInterface[Any]):
         root = Path(self.root)
         grammar = (root / "grammar" / "kcluster.lark").read_text(encoding="utf-8")
         self._folder = tempfile.TemporaryDirectory()
-        tables = Path(self._folder.name) / "tables.bin"
-        tables.write_bytes(_module(root / "compiler" / "kcluster" / "syntax" / "tables.py").dump(grammar))
-        build_data["force_include"][str(tables)] = "kcluster/syntax/tables.bin"
+        module = Path(self._folder.name) / "prebuilt.py"
+        text = _module(root / "compiler" / "kcluster" / "syntax" / "tables.py").dump(grammar)
+        module.write_text(text, encoding="utf-8")
+        build_data["force_include"][str(module)] = "kcluster/syntax/prebuilt.py"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         if version != "editable":

@@ -1,19 +1,20 @@
-"""Prebuilt tables: the same parser, used only where they fit; and what of lark's inside the recovery relies on."""
+"""Prebuilt tables: the same as those built on the spot, used only where they fit; and the automaton that runs on them."""
 
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from kcluster.source import Source
-from kcluster.syntax import tables
-from kcluster.syntax.parser import parse
+from kcluster.syntax import tables, tokens
+from kcluster.syntax.automaton import Automaton, Node, RefusedError
 
-from .reading import EXAMPLE, ROOT, read, sound, specs, trees
+from .reading import ROOT, read, sound
 
 
 @pytest.fixture(scope="module")
@@ -22,52 +23,115 @@ def grammar() -> str:
 
 
 @pytest.fixture(scope="module")
-def prebuilt(grammar: str) -> bytes:
-    return tables.dump(grammar)
+def prebuilt(grammar: str) -> ModuleType:
+    module = ModuleType("kcluster.syntax.prebuilt")
+    exec(tables.dump(grammar), module.__dict__)
+    return module
 
 
 def test_a_checkout_reads_its_own_grammar() -> None:
     assert tables.grammar_path() == ROOT / "grammar" / "kcluster.lark"
 
 
-def test_both_ways_give_equal_trees(prebuilt: bytes, grammar: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [
-        EXAMPLE,
-        *(path.read_text(encoding="utf-8") for path in specs()),
-        "a { x = = 3, y: 4\n z = [1, \n}",
-        '"\x00é\u200b',
-    ]
-    live = [parse(Source("t", text)) for text in texts]
-    loaded = tables.load(prebuilt, grammar)
-    assert loaded is not None
-    for module in ("tokens", "recovery"):
-        monkeypatch.setattr(f"kcluster.syntax.{module}.parser", lambda: loaded)
-    for text, (file, found) in zip(texts, live, strict=True):
-        again, found_again = parse(Source("t", text))
-        assert trees(again) == trees(file)
-        assert [one.sort_key() for one in found_again] == [one.sort_key() for one in found]
+def test_both_ways_give_the_same_tables(prebuilt: ModuleType, grammar: str) -> None:
+    assert tables.load(prebuilt, grammar) == tables.build(grammar)
 
 
-def test_tables_of_another_grammar_or_lark_are_not_used(
-    prebuilt: bytes, grammar: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_tables_are_the_same_whatever_the_seed_of_hashes(seed: str, grammar: str) -> None:
+    """Otherwise no two wheels of one commit would be equal."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'compiler')!r}); from kcluster.syntax import tables;"
+        "sys.stdout.write(tables.dump(tables.grammar_path().read_text(encoding='utf-8')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.decode() == tables.dump(grammar)
+
+
+def test_tables_of_another_grammar_or_format_are_not_used(
+    prebuilt: ModuleType, grammar: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert tables.load(prebuilt, grammar + "\n// changed") is None
-    assert tables.load(b"", grammar) is None
-    monkeypatch.setattr("lark.__version__", "9.9.9")
+    monkeypatch.setattr(prebuilt, "FORMAT", tables.FORMAT - 1)
     assert tables.load(prebuilt, grammar) is None
 
 
-def test_tables_beside_the_module_are_used(
-    prebuilt: bytes, grammar: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "kcluster.lark").write_text(grammar)
-    (tmp_path / "tables.bin").write_bytes(prebuilt)
-    monkeypatch.setattr(tables, "_HERE", tmp_path)
+def test_tables_beside_the_module_are_used(prebuilt: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tables.origin() == "grammar"
+    monkeypatch.setitem(sys.modules, "kcluster.syntax.prebuilt", prebuilt)
+    assert tables.origin() == "prebuilt"
     monkeypatch.setattr(tables, "build", lambda grammar: pytest.fail("built the tables though they were there"))
-    assert tables.parser.__wrapped__().parse_interactive("") is not None
-    (tmp_path / "tables.bin").write_bytes(prebuilt.replace(b"lark 1.", b"lark 0."))
+    assert tables.tables.__wrapped__().pattern
+    monkeypatch.setattr(prebuilt, "GRAMMAR", "start: ")
     with pytest.raises(pytest.fail.Exception):
-        tables.parser.__wrapped__()
+        tables.tables.__wrapped__()
+
+
+def test_the_automaton_gives_the_trees_of_lark(grammar: str) -> None:
+    """The generator's own parser, on texts whose brackets hold no new lines: token by token the same tree."""
+    from lark import Lark, Token, Tree
+
+    def plain(tree: object) -> object:
+        if isinstance(tree, Tree):
+            return (str(tree.data), [plain(child) for child in tree.children])
+        assert isinstance(tree, Token)
+        return (tree.type, str(tree))
+
+    def ours(tree: object) -> object:
+        if isinstance(tree, Node):
+            return (tree.data, [ours(child) for child in tree.children])
+        assert isinstance(tree, tokens.Token)
+        return tree[:2]
+
+    lark = Lark(grammar, parser="lalr", lexer="basic", maybe_placeholders=False)
+    texts = [
+        "",
+        "\n\n",
+        'import "a"\nb "c" d { e = 1, f >= 2.5 GB/s\n g { }\n}, h = [1, 2..3, 4 * x, 5 * y(6)], i {}',
+        "a=b(c,d=1%)",
+        'x y "z" import { "k" <= [] }\nk = import()',
+    ]
+    for text in texts:
+        automaton = Automaton(tables.tables())
+        state = lark.parse_interactive("")
+        for token in [*(one for one in tokens.lex(text) if one.type != "BLANK"), tokens.Token(tokens.END, "", 0, 0)]:
+            tree, expected = automaton.feed(token), state.feed_token(Token(token.type, token.text))
+        assert tree is not None
+        assert ours(tree) == plain(expected)
+
+
+def test_refused_tokens_leave_the_automaton_where_it_was() -> None:
+    automaton = Automaton(tables.tables())
+    for token in tokens.lex("a { b"):
+        if token.type != "BLANK":
+            automaton.feed(token)
+    assert automaton.takes("EQUAL")
+    assert not automaton.takes("COMMA")
+    with pytest.raises(RefusedError):
+        automaton.feed(tokens.put_in("COMMA", 5))
+    automaton.feed(tokens.put_in("EQUAL", 5))
+    automaton.rewind("ERROR")
+    assert automaton.takes("WORD")
+    automaton.feed(tokens.put_in("RBRACE", 5))
+    tree = automaton.feed(tokens.Token(tokens.END, "", 5, 5))
+    assert tree is not None
+    assert [child.data for child in tree.children] == ["block"]
+
+
+@pytest.mark.parametrize(
+    ("grammar", "option"),
+    [
+        ('start: A\nA: "a"i\n', "flags"),
+        ('start: WORD | "if"\nWORD: /[a-z]+/\n', "words"),
+        ('!start: "a"\n', "every token"),
+    ],
+)
+def test_a_grammar_that_asks_for_more_is_refused(grammar: str, option: str) -> None:
+    with pytest.raises(ValueError, match=option):
+        tables.build(grammar)
 
 
 def hook_module() -> ModuleType:
@@ -87,26 +151,10 @@ def test_the_build_hook_adds_the_tables_to_wheels_only(grammar: str) -> None:
     assert data == {"force_include": {}}
     hook.initialize("standard", data)
     ((path, target),) = data["force_include"].items()
-    assert target == "kcluster/syntax/tables.bin"
-    assert tables.load(Path(path).read_bytes(), grammar) is not None
+    assert target == "kcluster/syntax/prebuilt.py"
+    assert Path(path).read_text(encoding="utf-8") == tables.dump(grammar)
     hook.finalize("standard", data, "")
     assert not Path(path).exists()
-
-
-def test_what_recovery_relies_on_in_lark() -> None:
-    """`recovery._rewind` reaches into the parser's stacks and table; should lark change them, this says so first."""
-    from lark.parsers.lalr_analysis import Shift
-
-    state = tables.parser().parse_interactive("").parser_state
-    assert len(state.state_stack) == 1
-    assert state.value_stack == []
-    start = state.parse_conf.states[state.state_stack[-1]]
-    assert start["ERROR"][0] is Shift
-    assert start["WORD"][0] is Shift
-    assert "EQUAL" not in start
-    file, found = read("a {\n  b = 1\n  c = = 2 3\n  d = 4\n}\ne { }\n")
-    assert len(found) == 1
-    assert trees(file) == [("a", [], [("b", "=", 1), ("c", "=", 2), ("d", "=", 4)]), ("e", [], [])]
 
 
 def test_lexer_is_total() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from kcluster.source import Span
 from kcluster.syntax.ast import (
@@ -22,14 +22,12 @@ from kcluster.syntax.ast import (
     ValueNode,
     WordNode,
 )
+from kcluster.syntax.automaton import Node
 from kcluster.syntax.strings import unescape
 from kcluster.syntax.tokens import Token
 
-if TYPE_CHECKING:
-    from lark import Tree
 
-
-def lower(tree: Tree[Any]) -> tuple[Item, ...]:
+def lower(tree: Node) -> tuple[Item, ...]:
     """The items of a whole file."""
     return _items(tree.children)
 
@@ -67,7 +65,7 @@ def _attribute(children: list[Any]) -> Attribute:
 _ITEMS: Final[dict[str, Callable[[list[Any]], Item]]] = {"import_": _import, "block": _block, "attribute": _attribute}
 
 
-def _value(tree: Tree[Any]) -> ValueNode:
+def _value(tree: Node) -> ValueNode:
     return _VALUES[tree.data](tree.children)
 
 

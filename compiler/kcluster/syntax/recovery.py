@@ -8,20 +8,17 @@ mistake is reported once.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from kcluster.syntax.ast import Item
+from kcluster.syntax.automaton import Automaton, RefusedError
 from kcluster.syntax.findings import Findings
 from kcluster.syntax.limits import MAX_RECOVERIES, MAX_REPAIRS
 from kcluster.syntax.lowering import lower
 from kcluster.syntax.repairs import Situation, find_repair
-from kcluster.syntax.tables import parser
+from kcluster.syntax.tables import tables
 from kcluster.syntax.tokens import CLOSERS, END, ERROR, NAMES, NEWLINE, OPENERS, OPERATORS, SPOILT, Token, put_in
 from kcluster.syntax.wording import expected, found, place
-
-if TYPE_CHECKING:
-    from lark import Tree
-    from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 _STATEMENT_ENDS: Final = frozenset((NEWLINE, "COMMA", "RBRACE", END))
 
@@ -47,17 +44,15 @@ class _Reader:
         self._repairs = 0
         self._recoveries = 0
         self._given_up = False
-        self._state: InteractiveParser = parser().parse_interactive("")
+        self._automaton = Automaton(tables())
 
     def read(self) -> tuple[Item, ...]:
-        from lark.exceptions import UnexpectedToken
-
         result = None
         while self._coming:
             token = self._coming.popleft()
             try:
-                result = self._feed(token)
-            except UnexpectedToken:
+                result = self._automaton.feed(token)
+            except RefusedError:
                 self._recoveries += 1
                 if self._findings.full or self._recoveries > MAX_RECOVERIES:
                     self._give_up(token)
@@ -66,9 +61,6 @@ class _Reader:
             else:
                 self._note(token)
         return lower(result) if result is not None else ()
-
-    def _feed(self, token: Token) -> Tree[Any] | None:
-        return self._state.feed_token(token)  # type: ignore[arg-type, no-any-return]
 
     def _note(self, token: Token) -> None:
         """Keep track of where the statement at hand began."""
@@ -116,8 +108,7 @@ class _Reader:
         if kept or not self._statement or self._repairs >= MAX_REPAIRS:
             return False
         self._repairs += 1
-        state = self._state.parser_state
-        return self._coming[0].type in state.parse_conf.states[state.position]
+        return self._automaton.takes(self._coming[0].type)
 
     def _keep_body(self, token: Token) -> bool:
         """Where a block's head is spoilt, drop what spoils it and go on with its body."""
@@ -152,7 +143,7 @@ class _Reader:
             if ahead == "RBRACE" and depth == 0:
                 break
         self._rewind()
-        self._feed(Token(ERROR, "", token.start, token.start))
+        self._automaton.feed(Token(ERROR, "", token.start, token.start))
 
     def _give_up(self, token: Token) -> None:
         """Enough was reported: close what is open and drop the rest."""
@@ -165,15 +156,9 @@ class _Reader:
         self._coming.append(self._end)
 
     def _rewind(self) -> None:
-        """Take the parser back to where the statement at hand began. The one place that reaches into lark's stacks."""
-        from lark.parsers.lalr_analysis import Shift
-
-        state = self._state.parser_state
-        table = state.parse_conf.states
+        """Take the parser back to where the statement at hand began."""
         if self._statement:
-            while table[state.state_stack[-1]].get(ERROR, (None,))[0] is not Shift:
-                state.state_stack.pop()
-                state.value_stack.pop()
+            self._automaton.rewind(ERROR)
         self._statement.clear()
         self._depth = 0
         self._repairs = 0

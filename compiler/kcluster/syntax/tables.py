@@ -1,22 +1,20 @@
-"""The parser's tables: prebuilt inside a wheel, or built from the grammar on the spot.
+"""The tables that the lexer and the parser run on, made from the grammar by lark: prebuilt inside a wheel, or on the spot.
 
-Building the tables costs about as much as importing lark; a wheel therefore brings them along (`hatch_build.py`). They are
-used only when they were built from this very grammar by this very lark, so a checkout always parses with the live grammar.
+lark is the generator and is not needed to run what it generated (`kcluster.syntax.automaton` does): importing it and building
+costs several times a bare interpreter's start. A wheel therefore brings a module `prebuilt` along (`hatch_build.py`), which
+counts only where it was built from this very grammar; a checkout always parses with the live one.
 This module imports nothing of kcluster: the build hook loads it by its path.
 """
 
 from __future__ import annotations
 
-import io
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NamedTuple
 
-if TYPE_CHECKING:
-    from lark import Lark
-
-FORMAT: Final = 1
-"""Raised whenever the options below or the header change."""
+FORMAT: Final = 2
+"""Raised whenever `Tables` means something else."""
 
 ONLY_LEXED: Final = (
     "BLANK",
@@ -32,8 +30,31 @@ ONLY_LEXED: Final = (
 )
 """Terminals that no rule takes and that the lexer must give all the same."""
 
-_NOT_STORED: Final = ("postlex", "transformer", "lexer_callbacks", "tree_class", "_plugins")
 _HERE: Final = Path(__file__).resolve().parent
+
+
+class Rule(NamedTuple):
+    """What reducing by a rule does with the `length` values on top of the stack.
+
+    `kept` are the positions whose values become children, each with whether its children take its place; `bare` that a single
+    child stands for the node.
+    """
+
+    origin: str
+    name: str
+    length: int
+    kept: tuple[tuple[int, bool], ...]
+    bare: bool
+
+
+class Tables(NamedTuple):
+    """A lexer and an LALR(1) parser as data. An action is a state to go to, or, below zero, -1 minus the rule to reduce by."""
+
+    pattern: str
+    actions: tuple[dict[str, int], ...]
+    rules: tuple[Rule, ...]
+    start: int
+    end: int
 
 
 class _KeepAll:
@@ -51,54 +72,96 @@ def grammar_path() -> Path:
     return beside if beside.is_file() else _HERE.parents[2] / "grammar" / "kcluster.lark"
 
 
-def build(grammar: str) -> Lark:
-    """The parser of a grammar, built now."""
+def build(grammar: str) -> Tables:
+    """The tables of a grammar, built now.
+
+    Raises:
+        ValueError: the grammar asks lark for something that `kcluster.syntax.automaton` does not do.
+    """
     from lark import Lark
+    from lark.parsers.lalr_analysis import Shift
 
-    return Lark(grammar, parser="lalr", lexer="basic", postlex=_KeepAll(), maybe_placeholders=False)
+    made: Any = Lark(grammar, parser="lalr", lexer="basic", postlex=_KeepAll(), maybe_placeholders=False)
+    lexer, table = made.parser.lexer.lexer, made.parser.parser._parse_table
+    terminals = lexer.scanner.terminals
+    if lexer.callback or lexer.ignore_types or any(terminal.pattern.flags for terminal in terminals):
+        raise ValueError("terminals with flags, ignored ones and keywords that are words are not supported")
+    if any(rule.options.keep_all_tokens for rule in made.rules):
+        raise ValueError("rules that keep every token are not supported")
+    rules = sorted(made.rules, key=lambda rule: (rule.origin.name, [symbol.name for symbol in rule.expansion]))
+    numbers = {rule: number for number, rule in enumerate(rules)}
+    states = _in_order(table.states, table.start_states["start"])
+    places = {state: place for place, state in enumerate(states)}
+
+    def action(found: tuple[Any, Any]) -> int:
+        return places[found[1]] if found[0] is Shift else -1 - numbers[found[1]]
+
+    return Tables(
+        pattern="|".join(f"(?P<{terminal.name}>{terminal.pattern.to_regexp()})" for terminal in terminals),
+        actions=tuple(
+            {str(name): action(found) for name, found in sorted(table.states[state].items())} for state in states
+        ),
+        rules=tuple(_rule(rule) for rule in rules),
+        start=places[table.start_states["start"]],
+        end=places[table.end_states["start"]],
+    )
 
 
-def header(grammar: str) -> bytes:
-    """The line that prebuilt tables begin with: they fit only this grammar and this lark."""
-    import hashlib
-
-    import lark
-
-    digest = hashlib.sha256(grammar.encode()).hexdigest()
-    return f"kcluster tables {FORMAT} lark {lark.__version__} grammar {digest}\n".encode()
-
-
-def dump(grammar: str) -> bytes:
-    """Prebuilt tables with their header."""
-    out = io.BytesIO()
-    out.write(header(grammar))
-    build(grammar).save(out, _NOT_STORED)
-    return out.getvalue()
+def _in_order(rows: dict[Any, Any], start: Any) -> list[Any]:
+    """States as they are reached from the first one: lark's own numbers differ from run to run."""
+    states = [start]
+    for state in states:
+        reached = (found[1] for _, found in sorted(rows[state].items()) if found[1] in rows)
+        states += dict.fromkeys(one for one in reached if one not in states)
+    return states
 
 
-def load(tables: bytes, grammar: str) -> Lark | None:
-    """The parser of prebuilt tables, or None where they belong to another grammar, lark or format."""
-    from lark import Lark
+def _rule(rule: Any) -> Rule:
+    kept = tuple(
+        (place, not symbol.is_term and symbol.name.startswith("_"))
+        for place, symbol in enumerate(rule.expansion)
+        if not (symbol.is_term and symbol.filter_out)
+    )
+    bare = rule.options.expand1 and rule.alias is None
+    name = str(rule.origin.name)
+    return Rule(name, str(rule.alias or name), len(rule.expansion), kept, bare)
 
-    start = header(grammar)
-    if not tables.startswith(start):
+
+def dump(grammar: str) -> str:
+    """The text of the module `prebuilt`."""
+    made = build(grammar)
+    rows = "".join(f"        {actions!r},\n" for actions in made.actions)
+    rules = "".join(f"        {tuple(rule)!r},\n" for rule in made.rules)
+    return (
+        f'"""The tables of kcluster.lark, written by hatch_build.py."""\n\nFORMAT = {FORMAT}\nGRAMMAR = {grammar!r}\n'
+        f"TABLES = (\n    {made.pattern!r},\n    (\n{rows}    ),\n    (\n{rules}    ),\n    {made.start},\n    {made.end},\n)\n"
+    )
+
+
+def load(module: Any, grammar: str) -> Tables | None:
+    """The tables of a module that `dump` wrote, or None where they belong to another grammar or format."""
+    if (FORMAT, grammar) != (module.FORMAT, module.GRAMMAR):
         return None
-    return Lark.load(io.BytesIO(tables[len(start) :]))
+    pattern, actions, rules, start, end = module.TABLES
+    return Tables(pattern, actions, tuple(Rule(*rule) for rule in rules), start, end)
 
 
-def _stored(grammar: str) -> Lark | None:
-    stored = _HERE / "tables.bin"
-    return load(stored.read_bytes(), grammar) if stored.is_file() else None
+def _stored(grammar: str) -> Tables | None:
+    try:
+        module = import_module("kcluster.syntax.prebuilt")
+    except ModuleNotFoundError:
+        return None
+    return load(module, grammar)
 
 
 @cache
-def parser() -> Lark:
-    """The parser, from the tables beside this module where they fit, else from the grammar."""
+def tables() -> Tables:
+    """The tables beside this module where they fit, else from the grammar."""
     grammar = grammar_path().read_text(encoding="utf-8")
     found = _stored(grammar)
     return found if found is not None else build(grammar)
 
 
 def origin() -> str:
-    """Where the parser comes from here: "prebuilt" tables, or the live "grammar"."""
+    """Where the tables come from here: "prebuilt", or the live "grammar"."""
     return "grammar" if _stored(grammar_path().read_text(encoding="utf-8")) is None else "prebuilt"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+import re
+from functools import cache
+from typing import Final, NamedTuple
 
 from kcluster.source import Span
 from kcluster.syntax.ast import Comment
-from kcluster.syntax.tables import parser
+from kcluster.syntax.tables import tables
 
 NEWLINE: Final = "_NL"
 END: Final = "$END"
@@ -56,15 +57,23 @@ def put_in(kind: str, at: int) -> Token:
     return Token(kind, SIGNS[kind], at, at)
 
 
+@cache
+def _pattern() -> re.Pattern[str]:
+    return re.compile(tables().pattern)
+
+
 def lex(text: str, start: int = 0, end: int | None = None) -> list[Token]:
     """Every token of `text[start:end]`, blanks, comments and junk included: put together they are the text."""
-    part = text if start == 0 and end is None else text[start:end]
-    state = parser().parse_interactive(part)
-    stream: Iterable[Any] = state.lexer_thread.lex(state.parser_state)  # type: ignore[no-untyped-call]
+    match = _pattern().match
+    end = len(text) if end is None else end
     tokens = []
-    for token in stream:
-        at = start + token.start_pos
-        tokens.append(Token(token.type, token.value, at, at + len(token.value)))
+    while start < end:
+        found = match(text, start, end)
+        # One terminal takes any character, so that the lexer never fails.
+        assert found is not None
+        assert found.lastgroup is not None
+        tokens.append(Token(found.lastgroup, found[0], start, found.end()))
+        start = found.end()
     return tokens
 
 
