@@ -42,6 +42,8 @@ MAY = {
 }
 # third-party and heavy modules → the rooms that may import them
 ONLY_IN = {
+    "attrs": {"values"},
+    "attr": set(),
     "lark": {"syntax"},
     "jsonschema": set(),
     "tomli_w": {"targets"},

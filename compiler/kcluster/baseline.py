@@ -13,9 +13,8 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Any, Final
 
-from attrs import frozen
-
 from kcluster.diagnostics import Diagnostic, Severity
+from kcluster.values import frozen
 
 SCHEMA: Final = "kcluster.baseline/1"
 _GRAVITY: Final[dict[str, int]] = {"note": 0, "warning": 1, "error": 2}

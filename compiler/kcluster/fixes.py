@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.diagnostics import Diagnostic, Edit, Fix, Safety
 from kcluster.source import Source
+from kcluster.values import frozen
 
 MAX_ROUNDS: Final = 3
 MAX_AT_ONCE: Final = 50

@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from attrs import frozen
-
 from kcluster.diagnostics import Diagnostic, in_order
 from kcluster.planner.types import Plan
 from kcluster.reads import Reads
 from kcluster.source import Source
 from kcluster.spec.types import Spec
 from kcluster.syntax.ast import File
+from kcluster.values import frozen
 
 ReadFile = Callable[[Path], bytes]
 

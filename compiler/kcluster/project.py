@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from attrs import evolve, frozen
-
 from kcluster.diagnostics import CODES, Diagnostic, Severity, code_of
 from kcluster.diagnostics.wording import listed, shown, suggestions
 from kcluster.reads import MARKS, ROOT, SUFFIX, Reads, nearest_root
 from kcluster.source import Source, Span
+from kcluster.values import evolve, frozen
 
 _MARKS: Final = MARKS
 _MAX_BYTES: Final = 2**20

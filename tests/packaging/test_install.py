@@ -67,7 +67,7 @@ def test_the_wheel_holds_what_it_needs(built: tuple[Path, Path]) -> None:
     names = set(zipfile.ZipFile(built[0]).namelist())
     for name in (
         "syntax/kcluster.lark",
-        "syntax/tables.bin",
+        "syntax/prebuilt.py",
         "catalog/data/gpus.toml",
         "schemas/plan.schema.json",
         "py.typed",

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
-from attrs import frozen
-
 from kcluster.reads import SUFFIX, TREE, Reads, specs_below
 from kcluster.syntax.limits import MAX_BYTES
+from kcluster.values import frozen
 
 OK: Final = 0
 FINDINGS: Final = 1

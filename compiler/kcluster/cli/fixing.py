@@ -7,13 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import evolve
-
 from kcluster.cli.common import FINDINGS, OK, STDIN, Input, difference, replace_file, say
 from kcluster.cli.linting import Settings, source_of
 from kcluster.diagnostics import Diagnostic
 from kcluster.fixes import Fixed, fix
 from kcluster.source import Source
+from kcluster.values import evolve
 
 _BOM = "\ufeff"
 

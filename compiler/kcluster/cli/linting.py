@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.cache import Cache
 from kcluster.cli.common import Input, shown_path
 from kcluster.diagnostics import Diagnostic
@@ -17,6 +15,7 @@ from kcluster.diagnostics.stored import dump, load
 from kcluster.project import SYNTAX, Project, find_root, load_project
 from kcluster.reads import Reads
 from kcluster.source import Source
+from kcluster.values import frozen
 
 MANY: Final = 12
 """Specs from which on starting further processes pays."""

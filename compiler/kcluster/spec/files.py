@@ -13,10 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from attrs import frozen
-
 from kcluster.project import find_root
 from kcluster.reads import REAL, Reads
+from kcluster.values import frozen
 
 ReadFile = Callable[[str], bytes]
 

@@ -14,8 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, field
-
 from kcluster.diagnostics import Diagnostic, Label, in_order
 from kcluster.diagnostics.wording import listed
 from kcluster.reads import Reads
@@ -35,6 +33,7 @@ from kcluster.spec.slas import build_sla
 from kcluster.spec.suppressions import suppressions_of
 from kcluster.spec.types import ServeSpec, Spec
 from kcluster.syntax.ast import Attribute, Block, File
+from kcluster.values import define, field
 
 MAX_BLOCKS: Final = 1000
 """Blocks of one word in one spec, its imports included."""
