@@ -21,6 +21,8 @@ class StandIn:
         self.log = log.open("a", buffering=1)
         self.random = random.Random(seed)
         self.healthy = True
+        self.broken = False
+        self.running = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -46,8 +48,19 @@ class StandIn:
         elif path == "/drain":
             self.healthy = False
             self.answer(writer, 200, b"{}")
+        elif path == "/break":
+            self.broken = True
+            self.answer(writer, 200, b"{}")
+        elif path == "/metrics":
+            self.answer(writer, 200, self.metrics().encode())
+        elif method == "POST" and path.startswith("/v1/") and self.broken:
+            self.answer(writer, 500, json.dumps({"error": {"message": "EngineCore encountered an issue"}}).encode())
         elif method == "POST" and path.startswith("/v1/"):
-            await self.generate(writer, headers, body)
+            self.running += 1
+            try:
+                await self.generate(writer, headers, body)
+            finally:
+                self.running -= 1
         else:
             self.answer(writer, 200, json.dumps({"path": path, "headers": headers}).encode())
         await writer.drain()
@@ -68,11 +81,18 @@ class StandIn:
             self.chunk(writer, b"")
         else:
             await asyncio.sleep(pause)
-            self.answer(
-                writer, 200, json.dumps({"text": "x" * 64, "authorization": headers.get("authorization")}).encode()
-            )
+            content = {
+                "text": "x" * 64,
+                "authorization": headers.get("authorization"),
+                "usage": {"prompt_tokens": 4, "completion_tokens": CHUNKS},
+            }
+            self.answer(writer, 200, json.dumps(content).encode())
         await writer.drain()
         self.log.write(f"end {name}\n")
+
+    def metrics(self) -> str:
+        label = '{engine="0",model_name="m"}'
+        return f"vllm:num_requests_running{label} {self.running}.0\nvllm:num_requests_waiting{label} 0.0\n"
 
     @staticmethod
     def chunk(writer: asyncio.StreamWriter, data: bytes) -> None:

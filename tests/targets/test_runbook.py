@@ -43,11 +43,12 @@ def test_every_script_is_started_once_and_exists(plan: Plan) -> None:
 def test_ray_comes_before_its_engine_and_the_router_last() -> None:
     text = runbook(factory.over_ray())
     order = [
-        text.index(name) for name in ("./nodes/10.0.0.11/ray-head.sh", "ray-worker.sh", "serve-chat.sh", "/health")
+        text.index(name)
+        for name in ("./nodes/10.0.0.11/ray-head.sh", "ray-worker.sh", "serve-chat.sh", "ready-chat.sh")
     ]
     assert order == sorted(order)
     text = runbook(factory.two_replicas())
-    assert text.index("bash router/nginx.sh start") > text.rindex("/health; do")
+    assert text.index("bash router/nginx.sh start") > text.rindex("/ready-chat")
 
 
 def test_commands_are_bash_and_the_completion_names_the_key_by_its_variable(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from kcluster.physics.results import Memory, Performance
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.targets.header import header_lines, spec_name
+from kcluster.targets.hosts.firewall import firewalls
+from kcluster.targets.hosts.ready import ready_path
 from kcluster.targets.layout import (
     Process,
     model_location,
@@ -120,6 +122,9 @@ def _ports(plan: Plan) -> Iterator[str]:
     yield "\n## Ports to open\n\n| host | port | for | from |\n|---|---|---|---|\n"
     for port in _joined(open_ports(plan)):
         yield f"| {code(port.host)} | {port.text} | {port.what} of {code(port.serve)} | {_from(port)} |\n"
+    lists = [artifact.path for artifact in firewalls(plan)]
+    if lists:
+        yield f"\nThe same for nftables, to load on its host as root: {', '.join(code(f'nft -f {path}') for path in lists)}.\n"
     if any(len(engine.nodes) > 1 for serve in plan.serves for engine in serve.chosen.placement):
         yield (
             "\nEngines that span hosts also use ports that the system picks (NCCL, gloo): allow all TCP between the hosts of one "
@@ -178,8 +183,8 @@ def _start(plan: Plan) -> Iterator[str]:
                 step += 1
                 yield _step(
                     step,
-                    f"On {code(process.host)}, wait until it answers (loading the weights takes minutes)",
-                    f"until curl -fs {quote(_process_url(plan, process) + '/health')}; do sleep 5; done",
+                    f"On {code(process.host)}, wait until it answers a completion (loading the weights takes minutes)",
+                    f"./{ready_path(process)}",
                 )
     for front in fronts(plan):
         step += 1
