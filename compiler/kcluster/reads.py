@@ -88,7 +88,8 @@ class Reads:
 
     def look(self, kind: str, path: str) -> None:
         """Something other than a file's content was asked for; it is looked at once more."""
-        self._add(kind, path, _look(kind, path))
+        place = os.path.abspath(path)
+        self._add(kind, place, _look(kind, place))
 
     def untold(self) -> None:
         """Something was read that no fact describes."""

@@ -5,17 +5,31 @@ Exit codes: 0 written (or, with --check, as it would be written), 1 errors stand
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
-from kcluster.cli.common import FINDINGS, OK, UsageError, add_color, add_paths, inputs, say, wants_color, width_of
+from kcluster.cli.common import (
+    FINDINGS,
+    OK,
+    Input,
+    UsageError,
+    add_color,
+    add_paths,
+    inputs,
+    say,
+    wants_color,
+    width_of,
+)
 from kcluster.pipeline import Checked, decode_and_check
 from kcluster.targets.types import Artifact
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    add_paths(parser, several=False)
-    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="the folder to write into")
+    add_paths(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", help="the folder to write into (default: `[compile] output` of the settings)"
+    )
     parser.add_argument(
         "--target", metavar="NAME", action="append", help="only these targets (default: what the spec asks for)"
     )
@@ -28,20 +42,48 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     read = inputs(arguments.paths, arguments.stdin_filename)
-    if len(read) != 1:
-        raise UsageError(f"compile takes one spec, and {arguments.paths[0]} holds {len(read)}")
-    checked = decode_and_check(read[0].data, read[0].path, folder=read[0].folder)
+    if arguments.output is not None and len(read) != 1:
+        raise UsageError(
+            f"one folder takes one spec, and {' '.join(arguments.paths) or 'this folder'} holds {len(read)}"
+        )
+    folders = [Path(arguments.output)] if arguments.output is not None else _folders(read)
+    return max(_compile(one, folder, arguments) for one, folder in zip(read, folders, strict=True))
+
+
+def _compile(one: Input, folder: Path, arguments: argparse.Namespace) -> int:
+    checked = decode_and_check(one.data, one.path, folder=one.folder)
     _report(checked, arguments)
     if checked.errors or checked.plan is None:
-        say_errors = len(checked.errors)
-        sys.stderr.write(f"nothing was written: {say_errors} error{'s' if say_errors != 1 else ''}\n")
+        number = len(checked.errors)
+        sys.stderr.write(f"{one.path}: nothing was written: {number} error{'s' if number != 1 else ''}\n")
         return FINDINGS
     from kcluster.targets import emit
 
     artifacts = emit(checked.plan, _targets(arguments.target))
     if arguments.check:
-        return _check(Path(arguments.output), artifacts)
-    return _write(Path(arguments.output), artifacts, force=arguments.force)
+        return _check(folder, artifacts)
+    return _write(folder, artifacts, force=arguments.force)
+
+
+def _folders(read: tuple[Input, ...]) -> list[Path]:
+    """Where the projects' settings say that the specs are compiled to; two specs never into one folder."""
+    from kcluster.project import find_root, load_project
+
+    folders: dict[Path, str] = {}
+    for one in read:
+        project, found = load_project(find_root(one.folder))
+        if found:
+            raise UsageError(f"{found[0].source.path}: {found[0].message}")
+        folder = project.output_of(one.folder / Path(one.path).name) if one.path != "<stdin>" else None
+        if folder is None:
+            raise UsageError(
+                f'{one.path}: where to? give -o DIR, or set `output = "deploy/{{path}}"` under [compile] in kcluster.toml'
+            )
+        place = Path(os.path.relpath(folder))
+        if place in folders:
+            raise UsageError(f"{folders[place]} and {one.path} would both be compiled into {place}")
+        folders[place] = one.path
+    return list(folders)
 
 
 def _report(checked: Checked, arguments: argparse.Namespace) -> None:

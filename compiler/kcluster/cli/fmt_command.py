@@ -1,6 +1,7 @@
 """Bring specs into canonical layout: comments kept, meaning kept, running it twice changes nothing more.
 
-Exit codes: 0 nothing to do or done, 1 with --check or --diff something would change, or a file has syntax errors."""
+Exit codes: 0 nothing to do or done, 1 with --check or --diff something would change, or a file has syntax errors,
+2 wrong usage or unreadable input."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from kcluster.cli.common import (
     FINDINGS,
     OK,
     STDIN,
+    USAGE,
     Input,
     add_color,
     add_paths,
@@ -33,10 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    code = OK
-    for one in inputs(arguments.paths, arguments.stdin_filename):
+    code, unreadable = OK, list[str]()
+    for one in inputs(arguments.paths, arguments.stdin_filename, unreadable=unreadable):
         code = max(code, _format(one, arguments))
-    return code
+    for line in unreadable:
+        complain(line)
+    return USAGE if unreadable else code
 
 
 def _format(one: Input, arguments: argparse.Namespace) -> int:
