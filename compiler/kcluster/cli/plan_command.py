@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="print the arithmetic behind a figure (memory, memory.weights_gib, performance.itl_s, …)",
     )
     parser.add_argument("--all", action="store_true", help="every candidate with its verdict")
-    parser.add_argument("--format", choices=("text", "json", "toml"), default="text")
+    parser.add_argument("--format", choices=("text", "json", "toml", "html"), default="text")
     add_color(parser)
 
 
@@ -35,6 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
         _json(checked)
     elif arguments.format == "toml":
         _toml(checked[0])
+    elif arguments.format == "html":
+        _html(checked)
     else:
         _text(checked, arguments)
     return FINDINGS if any(one.errors for one in checked) else OK
@@ -88,3 +90,9 @@ def _toml(one: Checked) -> None:
     artifacts = emit(one.plan, None)
     written = next((artifact.text for artifact in artifacts if artifact.path == "plan.toml"), None)
     say(written if written is not None else plan_toml(one.plan, artifacts))
+
+
+def _html(checked: list[Checked]) -> None:
+    from kcluster.render.plan_html import Planned, plan_html
+
+    say(plan_html([Planned(one.source.path, one.plan, one.diagnostics) for one in checked]))
