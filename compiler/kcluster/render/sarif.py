@@ -92,7 +92,7 @@ def _physical(source: Source, span: Span) -> dict[str, Any]:
 
 
 def _artifact(source: Source) -> dict[str, Any]:
-    return {"uri": quote(source.path), "uriBaseId": "SRCROOT"}
+    return {"uri": quote(source.path, errors="surrogateescape"), "uriBaseId": "SRCROOT"}
 
 
 def _region(source: Source, span: Span) -> dict[str, Any]:
