@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kcluster.physics.weights import stage_layers
 from kcluster.planner import remedies
 from kcluster.planner.types import ServePlan
@@ -164,3 +166,21 @@ def test_hardware_is_looked_for_within_limits() -> None:
     assert remedies.most_nodes(1) == 32
     assert remedies.most_nodes(4) == 64
     assert remedies.most_nodes(100) == 100
+
+
+def test_remedies_with_the_same_pins_share_one_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = serve("gpus = 4 * rtx-5090", LONG, "tp = 4")
+    searched = []
+    search = remedies.search
+
+    def counting(judge: remedies.Judge) -> object:
+        searched.append(judge.case.pins)
+        return search(judge)
+
+    monkeypatch.setattr(remedies, "search", counting)
+    for remedy in (remedies.holding, remedies.best_here, remedies.smallest_fit, remedies.smaller_cut, remedies.holding):
+        remedy(plan)
+    assert len(searched) == len(set(searched)) == 1
+    again = serve("gpus = 4 * rtx-5090", LONG, "tp = 4")
+    remedies.best_here(again)
+    assert len(searched) == 2, "another plan, though an equal one, is another inquiry"

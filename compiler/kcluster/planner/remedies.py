@@ -1,7 +1,7 @@
 """What would mend a plan: values, found by judging other candidates with the same judge. No text; rules put it in words.
 
 Each takes the plan of a serve and gives None (or nothing) where it has no remedy of its kind. They search again, so a rule
-calls one only for a finding that it reports.
+calls one only for a finding that it reports; several that ask about the same pins share one judge and one search.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from kcluster.physics.cut import Cut
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Cluster, Node
 from kcluster.physics.weights import stage_layers
-from kcluster.planner.case import Case, case_of
+from kcluster.planner.case import Case, Pins, case_of
 from kcluster.planner.fit import held_everywhere
 from kcluster.planner.fitting import Fit
 from kcluster.planner.judge import Judge
 from kcluster.planner.limits import SEQUENCE_STEP
 from kcluster.planner.ranking import does, is_lossy, is_warned, order
-from kcluster.planner.search import fewest, holds, search
+from kcluster.planner.search import Found, fewest, holds, search
 from kcluster.planner.types import Candidate, ServePlan
+from kcluster.spec.types import ServeSpec
 from kcluster.units import Figure
 from kcluster.values import evolve, frozen
 
@@ -55,14 +56,56 @@ class Partition:
     candidate: Candidate
 
 
+class _Inquiry:
+    """What was asked about one serve: its case, and judges and searches by pins."""
+
+    def __init__(self, serve: ServeSpec) -> None:
+        self.serve = serve
+        self.case = case_of(serve)
+        self._judges: dict[Pins, Judge] = {}
+        self._found: dict[Pins, Found] = {}
+
+    def judge(self, pins: Pins) -> Judge:
+        if pins not in self._judges:
+            self._judges[pins] = Judge(evolve(self.case, pins=pins))
+        return self._judges[pins]
+
+    def search(self, pins: Pins) -> Found:
+        if pins not in self._found:
+            self._found[pins] = search(self.judge(pins))
+        return self._found[pins]
+
+
+_KEPT: Final = 4
+_inquiries: dict[int, _Inquiry] = {}
+
+
+def _inquiry(plan: ServePlan) -> _Inquiry:
+    """The inquiry of a serve, kept while rules ask about it: by identity, since comparing whole specs would cost more."""
+    found = _inquiries.get(id(plan.serve))
+    if found is None or found.serve is not plan.serve:
+        if len(_inquiries) >= _KEPT:
+            _inquiries.clear()
+        found = _inquiries[id(plan.serve)] = _Inquiry(plan.serve)
+    return found
+
+
+def _own(plan: ServePlan) -> Judge:
+    """The judge of a serve as it is written."""
+    inquiry = _inquiry(plan)
+    return inquiry.judge(inquiry.case.pins)
+
+
+def _open(plan: ServePlan) -> Found:
+    """The search with the cut's pins released."""
+    inquiry = _inquiry(plan)
+    return inquiry.search(_released(inquiry.case).pins)
+
+
 def longest_length(serve: ServePlan) -> int | None:
     """The longest max_model_len (tokens, at most the model's positions) of which the chosen cut's KV cache holds one request;
     None where the weights leave no room."""
-    judge = Judge(case_of(serve.serve))
-    return _longest_length(judge, serve.chosen)
-
-
-def _longest_length(judge: Judge, chosen: Candidate) -> int | None:
+    judge, chosen = _own(serve), serve.chosen
     most = judge.case.architecture.max_positions or LONGEST
     cut, limits = chosen.cut, chosen.limits
 
@@ -84,8 +127,7 @@ def _longest_length(judge: Judge, chosen: Candidate) -> int | None:
 
 def sequences_that_fit(serve: ServePlan, tokens: int) -> Figure | None:
     """Requests of `tokens` tokens that the KV of all replicas and ranks of the chosen cut holds at once."""
-    judge = Judge(case_of(serve.serve))
-    return sequences_of(judge, serve.chosen, tokens)
+    return sequences_of(_own(serve), serve.chosen, tokens)
 
 
 def sequences_of(judge: Judge, candidate: Candidate, tokens: int) -> Figure | None:
@@ -102,8 +144,8 @@ def with_fp8_kv(serve: ServePlan) -> Candidate | None:
     """The chosen cut with fp8 KV; None where it has it already or the cards or the model do not take it."""
     if serve.chosen.limits.kv_format in ("fp8", "nvfp4"):
         return None
-    case = case_of(serve.serve)
-    judge = Judge(evolve(case, pins=evolve(case.pins, kv_format="fp8")))
+    inquiry = _inquiry(serve)
+    judge = inquiry.judge(evolve(inquiry.case.pins, kv_format="fp8"))
     candidate = judge.candidate(serve.chosen.cut, "fp8")
     blocked = any(found.fatal and found.code not in _MEMORY_CODES for found in candidate.violations)
     return None if blocked or candidate.memory is None else candidate
@@ -114,8 +156,7 @@ _MEMORY_CODES: Final = ("KC201", "KC202", "KC203", "KC204", "KC205", "KC207")
 
 def smallest_fit(serve: ServePlan) -> Candidate | None:
     """The smallest engine (tp × pp, then the cheapest) that starts on this hardware, the cut's pins released."""
-    judge = Judge(_released(case_of(serve.serve)))
-    fitting = [one for one in search(judge).candidates if one.fits != "no" and not _errors(one)]
+    fitting = [one for one in _open(serve).candidates if one.fits != "no" and not _errors(one)]
     return min(fitting, key=lambda one: one.cut.engine_gpus, default=None)
 
 
@@ -123,7 +164,7 @@ def smaller_format(serve: ServePlan) -> tuple[WeightFormat, Candidate] | None:
     """The largest common weight format below the present one in which the chosen cut starts."""
     from kcluster.catalog.formats import WEIGHT_FORMATS
 
-    case = case_of(serve.serve)
+    case = _inquiry(serve).case
     now = case.weights.bytes_per_parameter
     for name in ("fp8", "awq-int4", "nvfp4"):
         fmt = WEIGHT_FORMATS.get(name)
@@ -140,10 +181,9 @@ def smaller_format(serve: ServePlan) -> tuple[WeightFormat, Candidate] | None:
 def holding(serve: ServePlan) -> tuple[Candidate, ...]:
     """Other cuts on this hardware whose KV holds the SLA's concurrency at its longest context, the best first: at most one that
     differs in each of tensor parallel, pipeline, decode context parallel, attention ranks, replicas and KV format."""
-    case = _released(case_of(serve.serve))
-    judge = Judge(evolve(case, pins=evolve(case.pins, kv_format=None)))
+    inquiry = _inquiry(serve)
     found: dict[str, Candidate] = {}
-    for candidate in search(judge).candidates:
+    for candidate in inquiry.search(evolve(_released(inquiry.case).pins, kv_format=None)).candidates:
         if holds(candidate) and not _errors(candidate):
             change = _change(serve.chosen, candidate)
             if change:
@@ -166,8 +206,7 @@ def _change(chosen: Candidate, other: Candidate) -> str:
 
 def sequence_limit(serve: ServePlan) -> int | None:
     """The max_num_seqs that the chosen cut's KV cache holds of typical requests, in the engine's steps; None where none fit."""
-    judge = Judge(case_of(serve.serve))
-    fit = judge.fit(serve.chosen.cut, serve.chosen.limits.kv_format, serve.chosen.limits)
+    fit = _own(serve).fit(serve.chosen.cut, serve.chosen.limits.kv_format, serve.chosen.limits)
     if fit.held_typical is None or fit.held_typical.value < 1:
         return None
     held = math.floor(fit.held_typical.value)
@@ -177,19 +216,19 @@ def sequence_limit(serve: ServePlan) -> int | None:
 def nearest_meeting(serve: ServePlan) -> Candidate | None:
     """The best plan on this hardware that meets every bound at its expected value, the cut's pins released; None where
     nothing does."""
-    best = search(Judge(_released(case_of(serve.serve)))).candidates[0]
+    best = best_here(serve)
     return best if does(best) else None
 
 
 def best_here(serve: ServePlan) -> Candidate:
     """The best plan on this hardware, the cut's pins released, whether it meets the bounds or not."""
-    return search(Judge(_released(case_of(serve.serve)))).candidates[0]
+    return _open(serve).candidates[0]
 
 
 def least_hardware(serve: ServePlan) -> Hardware | None:
     """The fewest cards of the first node's kind, in whole nodes or as a smaller or fuller node, on which a plan meets every bound
     and holds the typical load; None where even many times the nodes do not."""
-    case = _released(case_of(serve.serve))
+    case = _released(_inquiry(serve).case)
     if not case.cluster.nodes or not case.cluster.nodes[0].cards:
         return None
     first = case.cluster.nodes[0]
@@ -235,7 +274,7 @@ def better_layers(serve: ServePlan) -> Partition | None:
     chosen = serve.chosen
     if chosen.cut.pp < 2 or chosen.memory is None or chosen.cut.layers is not None:
         return None
-    judge = Judge(case_of(serve.serve))
+    judge = _own(serve)
     layers = list(stage_layers(len(judge.case.architecture.layers), chosen.cut))
     best = _pool(judge.fit(chosen.cut, chosen.limits.kv_format, chosen.limits))
     found: tuple[int, ...] | None = None
@@ -270,7 +309,7 @@ def _pool(fit: Fit) -> float:
 
 def on_version(serve: ServePlan, version: tuple[int, ...]) -> Candidate:
     """The chosen cut and limits as another version of the engine would have them (KC806)."""
-    case = case_of(serve.serve)
+    case = _inquiry(serve).case
     limits = serve.chosen.limits
     pins = evolve(
         case.pins,
@@ -286,9 +325,8 @@ def on_version(serve: ServePlan, version: tuple[int, ...]) -> Candidate:
 def smaller_cut(serve: ServePlan) -> Candidate | None:
     """For a cut pinned by hand: the plan that the planner prefers where its engine takes fewer cards, or has no pipeline where
     the pinned one has; None where the pinned cut is as good (KC308)."""
-    case = case_of(serve.serve)
-    released = _released(case)
-    best = search(Judge(released)).candidates[0]
+    released = _released(_inquiry(serve).case)
+    best = best_here(serve)
     chosen = serve.chosen
     if best.cut == chosen.cut or is_warned(best) or not does(best) or is_lossy(released, best):
         return None
@@ -320,4 +358,4 @@ def _errors(candidate: Candidate) -> bool:
 
 def with_cut(serve: ServePlan, cut: Cut) -> Candidate:
     """Any cut on this hardware, judged like the chosen one."""
-    return Judge(case_of(serve.serve)).candidate(cut, serve.chosen.limits.kv_format)
+    return _own(serve).candidate(cut, serve.chosen.limits.kv_format)
