@@ -31,6 +31,7 @@ MAY = {
     "rules": {"planner", "spec", "syntax", "physics", "catalog", "diagnostics", "targets"},
     "targets": {"planner", "spec", "physics", "catalog"},
     "render": {"diagnostics", "planner", "spec", "physics"},
+    "importers": {"catalog", "spec", "syntax", "diagnostics", "physics"},
     "output": {"targets"},
     "fixes": {"diagnostics"},
     "baseline": {"diagnostics"},

@@ -28,6 +28,7 @@ from kcluster.cli.common import (
     wants_color,
     width_of,
 )
+from kcluster.cli.launch_options import add_options, command_of
 from kcluster.cli.linting import Linted, Settings, lint
 from kcluster.cli.recall import open_cache, remember
 from kcluster.diagnostics import Diagnostic, at_worst, code_of, in_order
@@ -71,9 +72,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--jobs", metavar="N", type=int, default=0, help="processes for many specs (default: all cores)"
     )
     add_color(parser)
+    parser.epilog = 'a launch command is linted itself: kcluster lint --gpus "4 * rtx-5090" -- vllm serve …'
+    add_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    words = command_of(arguments.line)
+    if words:
+        return _lint_command(words, arguments)
     _check_usage(arguments)
     reads, unreadable = Reads(), list[str]()
     settings = Settings(_codes(arguments.select), _codes(arguments.ignore), reads)
@@ -107,6 +113,14 @@ def run(arguments: argparse.Namespace) -> int:
             remember(cache, arguments.line, reads, code, text)
         cache.sweep()
     return USAGE if unreadable else code
+
+
+def _lint_command(words: Sequence[str], arguments: argparse.Namespace) -> int:
+    from kcluster.cli.launching import lint_text, text_of
+
+    if arguments.fix or arguments.unsafe_fixes or arguments.diff or arguments.baseline or arguments.write_baseline:
+        raise UsageError("a launch command is not a file: --fix, --diff and baselines are for specs")
+    return lint_text(text_of(words, ()), arguments, form=arguments.format, strict=arguments.strict)
 
 
 def _check_usage(arguments: argparse.Namespace) -> None:

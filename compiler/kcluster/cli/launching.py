@@ -1,0 +1,116 @@
+"""What `import` and `lint -- COMMAND` share: reading a command, and its findings."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from kcluster.cli.common import FINDINGS, OK, STDIN, UsageError, say, wants_color, width_of
+from kcluster.diagnostics import Diagnostic, at_worst
+from kcluster.importers.documents import Found, read_text
+from kcluster.importers.judge import Judged, corrected, judge, relevant
+from kcluster.importers.specs import Hardware
+from kcluster.source import Source
+
+_MAX_BYTES: Final = 2**20
+_VALUE: Final = re.compile(r'[\w.*()\[\]=,"/ -]+')
+
+
+def text_of(words: Sequence[str], paths: Sequence[str]) -> Source:
+    """The command as a text: as given behind `--`, or of a file.
+
+    Raises:
+        UsageError: neither or both are given, or the file cannot be read.
+    """
+    if words:
+        return Source("<command>", words[0] if len(words) == 1 else shlex.join(words))
+    if len(paths) != 1:
+        raise UsageError("give one file, - for standard input, or a command behind --")
+    if paths[0] == STDIN:
+        data, name = sys.stdin.buffer.read(_MAX_BYTES + 1), "<stdin>"
+    else:
+        try:
+            with Path(paths[0]).open("rb") as file:
+                data, name = file.read(_MAX_BYTES + 1), Path(paths[0]).as_posix()
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot read {paths[0]}: {getattr(error, 'strerror', None) or error}") from None
+    if len(data) > _MAX_BYTES:
+        raise UsageError(f"{name} has more than {_MAX_BYTES:,} bytes")
+    return Source(name, data.decode("utf-8-sig", "replace").replace("\r\n", "\n"))
+
+
+def hardware_of(arguments: argparse.Namespace) -> Hardware:
+    for name in ("gpus", "bus", "network"):
+        text = getattr(arguments, name)
+        if text and not _VALUE.fullmatch(text):
+            raise UsageError(f'--{name} takes what a spec would say, such as "4 * rtx-5090" or "pcie(5, x16)"')
+    if not 0 <= arguments.nodes <= 4096:
+        raise UsageError("--nodes is a number of nodes")
+    return Hardware(arguments.gpus.strip(), arguments.bus.strip(), arguments.network.strip(), arguments.nodes)
+
+
+def read(source: Source, arguments: argparse.Namespace) -> Found:
+    """The servers that a text starts.
+
+    Raises:
+        UsageError: it starts none, or an option is not what it should be.
+    """
+    version = arguments.engine_version
+    if version and not re.fullmatch(r"\d{1,3}(\.\d{1,4}){1,3}", version):
+        raise UsageError("--engine-version takes a version such as 0.33")
+    variables = dict(pair.partition("=")[::2] for pair in arguments.set)
+    found = read_text(
+        source.text, version=tuple(int(part) for part in version.split(".")) if version else None, variables=variables
+    )
+    if not found.launches:
+        raise UsageError(
+            f"{source.path} starts no server that is known here: `vllm serve`, its module form, its image, or `LLM(…)`"
+        )
+    return found
+
+
+def lint_text(source: Source, arguments: argparse.Namespace, *, form: str, strict: bool) -> int:
+    """Report the findings of a command on the command, and the command with its fixes made; gives the exit code."""
+    from kcluster.render import render, summary
+
+    found, hardware = read(source, arguments), hardware_of(arguments)
+    judged = judge(source, found, hardware, _check, version=arguments.engine_version)
+    color = wants_color(sys.stdout, arguments.color)
+    text = render(form, judged.findings, color=color, width=width_of(sys.stdout))
+    if form == "pretty":
+        text += summary(judged.findings, files=1) + "\n" + _said(source, judged, hardware, found)
+    say(text)
+    worst = at_worst(judged.findings)
+    return FINDINGS if worst == "error" or (worst == "warning" and strict) else OK
+
+
+def _check(spec: Source) -> tuple[Diagnostic, ...]:
+    from kcluster.pipeline import check_source
+
+    return check_source(spec).diagnostics
+
+
+def _said(source: Source, judged: Judged, hardware: Hardware, found: Found) -> str:
+    """What was assumed or could not be seen, and the corrected command."""
+    from kcluster.fixes import fix
+
+    notes = [*found.notes, *(note for launch in found.launches for note in launch.notes)]
+    if judged.assumed:
+        notes.append('without --gpus "4 * rtx-5090" nothing that depends on the cards was judged')
+    lines = "".join(f"note: {note}\n" for note in dict.fromkeys(notes))
+
+    def check(text: str) -> tuple[Diagnostic, ...]:
+        every = _check(Source(judged.imported.source.path, text))
+        return tuple(finding for finding in every if relevant(finding, hardware, judged.assumed))
+
+    fixed = fix(judged.imported.source, check, unsafe=True)
+    better = corrected(source, judged.imported, fixed.text) if fixed.applied else None
+    if better is not None:
+        codes = ", ".join(sorted({finding.code for finding in fixed.applied}))
+        lines += f"\nwith {codes} mended:\n\n{better.rstrip()}\n"
+    return lines

@@ -1,0 +1,217 @@
+"""Texts as launches: shell text, Compose files, Kubernetes and Helm manifests, systemd units, Python that makes an `LLM`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from kcluster.importers.launches import Around, Reader, python_calls
+from kcluster.importers.shell import Shell, Variables, interpolate
+from kcluster.importers.words import Command, Launch, Word, whole
+from kcluster.importers.yaml import Yaml
+from kcluster.values import evolve, frozen
+
+_YAML: Final = re.compile(
+    r"^\s*(?:- )?(?:services|apiVersion|command|args|entrypoint|image|volumes|modelSpec)\s*:", re.MULTILINE
+)
+_UNIT: Final = re.compile(r"^\s*ExecStart\s*=", re.MULTILINE)
+_ENTRY: Final = re.compile(r"""name:\s*"?([A-Z][A-Z0-9_]+)"?\s*,?\s*value:\s*["']?([^"'\n}]+)""")
+MAX_TEXT: Final = 2**20
+"""Characters of the longest text that is read."""
+
+
+@frozen
+class Found:
+    """What a text starts, and what could not be seen in it."""
+
+    launches: tuple[Launch, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_text(text: str, *, version: tuple[int, ...] | None = None, variables: dict[str, str] | None = None) -> Found:
+    """Every server that a text starts. Nothing is executed and no file is opened.
+
+    Args:
+        text: a command line, a script, a Compose file, a manifest, a unit or Python.
+        version: of the engine; without it an image's tag says it, else the newest is taken.
+        variables: values of variables that the text itself does not set.
+    """
+    if len(text) > MAX_TEXT:
+        return Found((), (f"the text has more than {MAX_TEXT:,} characters",))
+    given: Variables = {
+        name: (Word(value, (0,) * len(value), whole("").span),) for name, value in (variables or {}).items()
+    }
+    reader = Reader(version, given)
+    root = whole(text)
+    if _UNIT.search(text):
+        _unit(reader, root)
+    elif _YAML.search(text) and "\nvllm serve" not in "\n" + text:
+        for document in Yaml(root).documents():
+            _walk(reader, document, "", compose=isinstance(document, dict) and "apiVersion" not in document)
+    elif "LLM(" in text and "vllm serve" not in text:
+        for model, settings, call in python_calls(root):
+            reader.launches.append(Launch(model, settings, (), call.span))
+    if not reader.launches:
+        reader.shell(root, Around())
+        _entries(reader, root)
+    found = [evolve(one, ray=reader.ray) for one in reader.launches]
+    return Found(tuple(found), tuple(reader.notes))
+
+
+def _entries(reader: Reader, root: Word) -> None:
+    """`{ name: X, value: … }` beside a command: an excerpt of a manifest that is not one as a whole."""
+    env = tuple((match[1], root.part(match.start(2), match.end(2))) for match in _ENTRY.finditer(root.text))
+    if env:
+        launches, reader.launches = reader.launches, []
+        reader.notes = list(dict.fromkeys(reader.notes))
+        reader.shell(root, Around(env=env))
+        if not reader.launches:
+            reader.launches = launches
+
+
+def _unit(reader: Reader, root: Word) -> None:
+    """A systemd unit: `Environment=` and each `ExecStart=`, whose lines a backslash continues."""
+    for match in re.finditer(r"^\s*Environment\s*=(.*)$", root.text, re.MULTILINE):
+        inner = root.part(match.start(1), match.end(1))
+        for command in Shell(
+            evolve(inner, text="export " + inner.text, places=(0,) * 7 + inner.places), reader.variables, []
+        ).read():
+            del command
+    env = tuple(sorted((name, words[0]) for name, words in reader.variables.items() if words))
+    for match in re.finditer(r"^\s*ExecStart\s*=[-@:+!]*((?:.*\\[ \t]*\n)*.*)$", root.text, re.MULTILINE):
+        reader.shell(root.part(match.start(1), match.end(1)), Around(env=env))
+
+
+# YAML
+
+
+def _walk(reader: Reader, node: Any, name: str, *, compose: bool) -> None:
+    if isinstance(node, list):
+        for item in node:
+            _walk(reader, item, name, compose=compose)
+    if not isinstance(node, dict):
+        return
+    if isinstance(node.get("modelURL"), Word):
+        _helm(reader, node)
+        return
+    if any(isinstance(node.get(key), (list, Word)) for key in ("command", "args", "entrypoint")):
+        _container(reader, node, name, compose=compose)
+        return
+    for key, value in node.items():
+        _walk(reader, value, key if compose else name, compose=compose)
+
+
+def _container(reader: Reader, node: dict[str, Any], name: str, *, compose: bool) -> None:
+    env = _environment(reader, node)
+    image = node.get("image")
+    image_word = interpolate(image, reader.variables) if isinstance(image, Word) else None
+    own = node.get("name")
+    around = Around(
+        env=tuple(sorted(env.items())),
+        name=own.text if isinstance(own, Word) and not compose else name,
+        image=image_word.text if image_word is not None else "",
+    )
+    around = _devices(around, node)
+    variables: Variables = {**reader.variables, **({} if compose else {key: (word,) for key, word in env.items()})}
+    program, arguments = (
+        (node.get("entrypoint"), node.get("command"))
+        if compose and "args" not in node
+        else (node.get("command"), node.get("args"))
+    )
+    first = tuple(_words(program, variables, compose))
+    rest = tuple(_words(arguments, variables, compose))
+    saved = reader.variables
+    reader.variables = {**variables, "@": rest}
+    reader.command(Command((*first, *rest)), evolve(around, entrypoint=not first))
+    reader.variables = saved
+
+
+def _words(node: Any, variables: Variables, compose: bool) -> Iterator[Word]:
+    if isinstance(node, Word):
+        text = interpolate(node, variables) if compose else node
+        for command in Shell(text, dict(variables), []).read():
+            yield from command.words
+    for item in node if isinstance(node, list) else ():
+        if isinstance(item, Word):
+            if compose:
+                yield interpolate(item, variables)
+            else:
+                yield _kubernetes(item, variables)
+
+
+def _kubernetes(word: Word, variables: Variables) -> Word:
+    """`$(NAME)` as Kubernetes replaces it; a name that it does not know stays."""
+    match = re.fullmatch(r"(.*?)\$\((\w+)\)(.*)", word.text, re.DOTALL)
+    if match is None:
+        return word
+    value = variables.get(match[2])
+    if value is None:
+        return evolve(word, unset=(match[2],))
+    text = match[1] + value[0].text + match[3]
+    at = word.places[match.end(1)]
+    places = word.places[: match.end(1)] + (at,) * len(value[0].text) + word.places[match.start(3) :]
+    return Word(text, places, word.span, value[0].unset)
+
+
+def _environment(reader: Reader, node: dict[str, Any]) -> dict[str, Word]:
+    """`environment` of Compose (list or mapping) or `env` of Kubernetes. A name alone passes a value that is not seen."""
+    found: dict[str, Word] = {}
+    given = node.get("environment", node.get("env"))
+    if isinstance(given, dict):
+        found = {key: interpolate(word, reader.variables) for key, word in given.items() if isinstance(word, Word)}
+    for item in given if isinstance(given, list) else ():
+        if isinstance(item, Word):
+            name, equals, _ = item.text.partition("=")
+            if equals:
+                found[name] = interpolate(item.part(len(name) + 1), reader.variables)
+        elif isinstance(item, dict) and isinstance(item.get("name"), Word) and isinstance(item.get("value"), Word):
+            found[item["name"].text] = item["value"]
+    return found
+
+
+def _devices(around: Around, node: dict[str, Any]) -> Around:
+    """The cards that a container asks for."""
+    at: Any = node
+    for key in ("deploy", "resources", "reservations", "devices"):
+        at = at.get(key) if isinstance(at, dict) else None
+    for device in at if isinstance(at, list) else ():
+        if not isinstance(device, dict):
+            continue
+        count, ids = device.get("count"), device.get("device_ids")
+        if isinstance(ids, list):
+            numbers = tuple(int(one.text) for one in ids if isinstance(one, Word) and one.text.isdigit())
+            around = evolve(around, indices=numbers)
+        if isinstance(count, Word) and count.text.isdigit():
+            around = evolve(around, cards=int(count.text))
+    resources = node.get("resources")
+    for key in ("limits", "requests"):
+        limits = resources.get(key) if isinstance(resources, dict) else None
+        for name, value in limits.items() if isinstance(limits, dict) else ():
+            if name.endswith("/gpu") and isinstance(value, Word) and value.text.isdigit():
+                around = evolve(around, cards=int(value.text))
+    return around
+
+
+def _helm(reader: Reader, node: dict[str, Any]) -> None:
+    """A `modelSpec` entry of vLLM's production stack: its own names for flags, and `extraArgs`."""
+    config = node.get("vllmConfig")
+    words: list[Word] = [node["modelURL"]]
+    for key, value in config.items() if isinstance(config, dict) else ():
+        if isinstance(value, list) and key == "extraArgs":
+            words += [word for word in value if isinstance(word, Word)]
+        elif isinstance(value, Word) and value.text not in ("", "false"):
+            flag = "--" + re.sub(r"(?<!^)(?=[A-Z])", "-", key).lower()
+            words.append(Word(flag, (value.span.start,) * len(flag), value.span))
+            if value.text != "true":
+                words.append(value)
+    name, cards = node.get("name"), node.get("requestGPU")
+    around = Around(
+        name=name.text if isinstance(name, Word) else "",
+        cards=int(cards.text) if isinstance(cards, Word) and cards.text.isdigit() else 0,
+        entrypoint=True,
+    )
+    reader.command(Command(tuple(words)), around)
+
+
+__all__ = ["Found", "read_text"]

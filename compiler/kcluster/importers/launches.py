@@ -1,0 +1,303 @@
+"""Commands as launches: finding the server in a command, through wrappers, shells and containers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
+
+from kcluster.catalog.engines import FlagTable, flag_table
+from kcluster.importers.flags import read_flags
+from kcluster.importers.shell import Shell, Variables
+from kcluster.importers.words import Command, Launch, Problem, Setting, Word
+from kcluster.values import evolve, frozen
+
+_SHELLS: Final = ("bash", "sh", "dash", "zsh")
+_CONTAINERS: Final = ("docker", "podman", "nerdctl")
+_MODULES: Final = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server", "dynamo.vllm")
+# Options of `docker run` that take no value; every other takes one.
+_BARE: Final = frozenset(
+    [
+        "-d",
+        "--detach",
+        "--rm",
+        "-i",
+        "--interactive",
+        "-t",
+        "--tty",
+        "-it",
+        "-ti",
+        "-dit",
+        "-itd",
+        "--privileged",
+        "--init",
+        "-P",
+        "--publish-all",
+        "--read-only",
+        "--no-healthcheck",
+        "--oom-kill-disable",
+        "--sig-proxy",
+        "-q",
+        "--quiet",
+        "--replace",
+        "--tls-verify",
+    ]
+)
+_TAG: Final = re.compile(r":v?(\d+\.\d+(?:\.\d+)?)")
+
+
+@frozen
+class Around:
+    """What surrounds a command: what a container or a file says of it."""
+
+    env: tuple[tuple[str, Word], ...] = ()
+    name: str = ""
+    cards: int = 0
+    indices: tuple[int, ...] = ()
+    image: str = ""
+    entrypoint: bool = False
+    """Whether the image's own entry point, the API server, gets the words."""
+    notes: tuple[str, ...] = ()
+
+
+class Reader:
+    """Reads launches with one engine version's flags (the newest, unless a version is given or an image says one)."""
+
+    def __init__(self, version: tuple[int, ...] | None, variables: Variables) -> None:
+        self.version, self.variables = version, dict(variables)
+        self.launches: list[Launch] = []
+        self.notes: list[str] = []
+        self.ray = False
+
+    def shell(self, text: Word, around: Around, depth: int = 0) -> None:
+        for command in Shell(text, self.variables, self.notes).read():
+            self.command(command, around, depth)
+
+    def command(self, command: Command, around: Around, depth: int = 0) -> None:
+        """Read one command; what starts no server is passed over."""
+        words = command.words
+        env = {**dict(around.env), **dict(command.env)}
+        around = evolve(around, env=tuple(sorted(env.items())))
+        words, around = _without_env(words, around)
+        container = next((n for n, word in enumerate(words[:3]) if _base(word) in _CONTAINERS), None)
+        if container is not None and any(word.text == "run" for word in words[container + 1 : container + 3]):
+            words, around = _container(words[container + 1 :], around)
+        if any(_base(word) == "ray" and after.text == "start" for word, after in pairwise(words)):
+            self.ray = True
+        inner = _inner_shell(words)
+        if inner is not None and depth < 5:
+            self.shell(inner, evolve(around, entrypoint=False), depth + 1)
+            return
+        start = _server(words)
+        if start is not None:
+            self._launch(words[start:], words, around)
+        elif around.entrypoint:
+            self._launch(words, words, around)
+
+    def _launch(self, arguments: tuple[Word, ...], words: tuple[Word, ...], around: Around) -> None:
+        tag = _TAG.search(around.image)
+        version = tag[1] if tag else ""
+        parsed = self.version or (tuple(int(part) for part in version.split(".")) if version else None)
+        settings, loose, problems = read_flags(arguments, table_of(parsed))
+        named = next((one for one in settings if one.flag == "--model" and one.values), None)
+        if around.entrypoint and loose and loose[0].text == "serve" and len(words) == len(arguments):
+            problems += (
+                Problem(
+                    "KC801",
+                    "`serve` is repeated: the entry point of this image is the server already, and refuses the word",
+                    loose[0].span,
+                    help="leave `serve` out, and name the model with `--model`",
+                ),
+            )
+            loose = loose[1:]
+        notes = list(around.notes)
+        model = named.values[0] if named else None
+        for word in loose:
+            if word.unset and model is None and "MODEL" not in "".join(word.unset).upper() and _may_be_flags(word):
+                notes.append(f"{word.text} may hold flags: nothing sets it here")
+            elif model is None and not (word.unset and _may_be_flags(word) and word.text.upper().find("MODEL") < 0):
+                model = word
+            elif word.unset:
+                notes.append(f"{word.text} may hold flags: nothing sets it here")
+            elif word.text:
+                problems += (Problem("KC801", f"`{word.text}` belongs to no flag: the engine refuses it", word.span),)
+        span = words[0].span
+        for word in words:
+            span = span.cover(word.span)
+        indices = around.indices or _visible(around)
+        self.launches.append(
+            Launch(
+                model=model,
+                settings=tuple(one for one in settings if one.flag != "--model"),
+                env=around.env,
+                span=span,
+                name=around.name,
+                cards=around.cards or len(indices),
+                indices=indices,
+                version=version,
+                image=around.image,
+                notes=tuple(notes),
+                problems=(*problems, *_about_env(around)),
+            )
+        )
+
+
+def table_of(version: tuple[int, ...] | None) -> FlagTable:
+    """The flag table of a vLLM version, of the newest where none is given."""
+    from kcluster.catalog.engines import engine_versions
+
+    table = flag_table("vllm", version or engine_versions("vllm")[-1])
+    assert table is not None
+    return table
+
+
+def _may_be_flags(word: Word) -> bool:
+    """Whether a word that is nothing but an unset variable could hold flags."""
+    return re.fullmatch(r"\$\{?\w+(\[@\])?\}?", word.text) is not None
+
+
+def _base(word: Word) -> str:
+    return word.text.rpartition("/")[2]
+
+
+def _server(words: tuple[Word, ...]) -> int | None:
+    """Where the server's arguments begin; None where no server is started."""
+    for at, word in enumerate(words):
+        after = words[at + 1].text if at + 1 < len(words) else ""
+        if _base(word) == "vllm" and after == "serve":
+            return at + 2
+        if word.text == "-m" and after in _MODULES:
+            return at + 2
+        if word.text.endswith("openai/api_server.py"):
+            return at + 1
+    return None
+
+
+def _inner_shell(words: tuple[Word, ...]) -> Word | None:
+    for at, word in enumerate(words[:-1]):
+        if _base(word) in _SHELLS:
+            for number in range(at + 1, len(words) - 1):
+                if re.fullmatch(r"-[a-z]*c", words[number].text):
+                    return words[number + 1]
+    return None
+
+
+def _without_env(words: tuple[Word, ...], around: Around) -> tuple[tuple[Word, ...], Around]:
+    """Without `sudo`, and with what `env NAME=value` sets."""
+    given = dict(around.env)
+    while words and words[0].text in ("sudo", "exec", "nohup", "env"):
+        words = words[1:]
+        while words and (match := re.match(r"([A-Za-z_]\w*)=", words[0].text)):
+            given[match[1]] = words[0].part(match.end())
+            words = words[1:]
+    return words, evolve(around, env=tuple(sorted(given.items())))
+
+
+def _container(words: tuple[Word, ...], around: Around) -> tuple[tuple[Word, ...], Around]:
+    """`run OPTIONS IMAGE COMMAND…`: the words behind the image, and what the options say."""
+    at = next((n for n, word in enumerate(words) if word.text == "run"), 0) + 1
+    env = dict(around.env)
+    entrypoint: Word | None = None
+    while at < len(words) and words[at].text.startswith("-"):
+        word = words[at]
+        name, equals, _ = word.text.partition("=")
+        value = word.part(len(name) + 1) if equals else None
+        at += 1
+        if value is None and name not in _BARE and at < len(words):
+            value, at = words[at], at + 1
+        if value is None:
+            continue
+        if name in ("-e", "--env"):
+            variable, _, _ = value.text.partition("=")
+            env[variable] = value.part(len(variable) + 1)
+        elif name in ("--gpus", "--device"):
+            around = _cards(around, value.text)
+        elif name == "--name" and not value.unset:
+            around = evolve(around, name=value.text)
+        elif name == "--entrypoint":
+            entrypoint = value
+    image = words[at].text if at < len(words) else ""
+    rest = words[at + 1 :]
+    if entrypoint is not None and entrypoint.text:
+        rest = (entrypoint, *rest)
+    own = entrypoint is None and _server(rest) is None and "vllm" in image
+    return rest, evolve(around, env=tuple(sorted(env.items())), image=image, entrypoint=own)
+
+
+def _cards(around: Around, text: str) -> Around:
+    """`--gpus 4`, `--gpus '"device=0,1"'`, `--device nvidia.com/gpu=0`."""
+    plain = text.strip("\"' ")
+    if plain.isdigit():
+        return evolve(around, cards=int(plain))
+    found = re.search(r"(?:device=|gpu=)([\d,]+)", plain)
+    if found is None:
+        return around
+    indices = tuple(int(part) for part in found[1].split(",") if part)
+    return evolve(around, indices=tuple(dict.fromkeys((*around.indices, *indices))))
+
+
+def _visible(around: Around) -> tuple[int, ...]:
+    env = dict(around.env)
+    for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        word = env.get(name)
+        if word is not None and re.fullmatch(r"\d+(,\d+)*", word.text):
+            return tuple(int(part) for part in word.text.split(","))
+    return ()
+
+
+def _about_env(around: Around) -> Iterable[Problem]:
+    """Variables whose values what reads them refuses."""
+    word = dict(around.env).get("GLOO_SOCKET_IFNAME")
+    if word is not None and word.text.startswith(("^", "=")):
+        yield Problem(
+            "KC801",
+            f"GLOO_SOCKET_IFNAME takes the name of one interface: `{word.text}` is what only NCCL_SOCKET_IFNAME takes",
+            word.span,
+            help="name the interface that the nodes reach each other by, such as `eth0`",
+        )
+
+
+def python_calls(text: Word) -> list[tuple[Word | None, tuple[Setting, ...], Word]]:
+    """`LLM(model=…, tensor_parallel_size=…)` of Python text, with names that plain assignments set."""
+    import ast
+
+    try:
+        tree = ast.parse(text.text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    starts = [0]
+    for line in text.text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    known: dict[str, ast.expr] = {}
+    found: list[tuple[Word | None, tuple[Setting, ...], Word]] = []
+
+    def word_of(node: ast.expr) -> Word:
+        first = starts[node.lineno - 1] + node.col_offset
+        last = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
+        part = text.part(first, last)
+        value = known.get(node.id, node) if isinstance(node, ast.Name) else node
+        if isinstance(value, ast.Constant):
+            shown = str(value.value)
+            return Word(shown, (part.span.start,) * len(shown), part.span)
+        return evolve(part, unset=(part.text,))
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            known[node.targets[0].id] = node.value
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "LLM":
+            model = word_of(node.args[0]) if node.args else None
+            settings = []
+            for keyword in node.keywords:
+                if keyword.arg is None:
+                    continue
+                value = word_of(keyword.value)
+                if keyword.arg == "model":
+                    model = value
+                    continue
+                flag = "--" + keyword.arg.replace("_", "-")
+                switch = value.text in ("True", "False")
+                settings.append(Setting(flag, () if switch else (value,), value.span, "", value.text != "False"))
+            found.append((model, tuple(settings), word_of(node)))
+    return found

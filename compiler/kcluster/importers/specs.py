@@ -1,0 +1,478 @@
+"""Launches as a `.kcluster` spec, with the way back from each attribute to the place in the command that it comes from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from kcluster.importers.models import Identified, identify
+from kcluster.importers.words import Launch, Setting
+from kcluster.source import Source, Span
+from kcluster.syntax.ast import Attribute, Block, File
+from kcluster.syntax.formatter import format_source
+from kcluster.syntax.parser import parse
+from kcluster.values import frozen
+
+Path = tuple[str, ...]
+
+PARALLEL: Final = {
+    "--tensor-parallel-size": "tp",
+    "--pipeline-parallel-size": "pp",
+    "--data-parallel-size": "dp",
+    "--decode-context-parallel-size": "dcp",
+}
+ENGINE: Final = {
+    "--gpu-memory-utilization": "gpu_memory_utilization",
+    "--max-model-len": "max_model_len",
+    "--max-num-seqs": "max_num_seqs",
+    "--max-num-batched-tokens": "max_num_batched_tokens",
+    "--kv-cache-dtype": "kv_cache",
+    "--dtype": "dtype",
+    "--host": "host",
+    "--port": "port",
+    "--distributed-executor-backend": "executor",
+}
+SWITCHES: Final = {
+    "--enable-prefix-caching": "prefix_caching",
+    "--enable-chunked-prefill": "chunked_prefill",
+}
+_KV: Final = {
+    "auto": "auto", "bfloat16": "bf16", "float16": "fp16", "fp8": "fp8", "fp8_e4m3": "fp8", "nvfp4": "nvfp4",
+    "fp8_e5m2": "fp8", "fp8_inc": "fp8", "fp8_ds_mla": "fp8",
+}  # fmt: skip
+_DTYPES: Final = {
+    "bfloat16": "bfloat16", "float16": "float16", "half": "float16", "float32": "float32", "float": "float32",
+}  # fmt: skip
+_DRAFTS: Final = {"ngram": "ngram", "eagle": "eagle", "eagle3": "eagle", "draft_model": "draft"}
+_DROPPED: Final = frozenset(
+    [
+        "--nnodes",
+        "--node-rank",
+        "--master-addr",
+        "--master-port",
+        "--headless",
+        "--data-parallel-size-local",
+        "--data-parallel-start-rank",
+        "--data-parallel-rank",
+        "--data-parallel-address",
+        "--data-parallel-rpc-port",
+        "--data-parallel-backend",
+    ]
+)
+"""Where a rank sits: the plan's business."""
+_DEFAULT_CONTEXT: Final = 8192
+"""The SLA's context where none is written."""
+_SECRET: Final = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY|CREDENTIAL")
+_ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_NUMBER: Final = re.compile(r"\d+(\.\d+)?[kKmM]?")
+_WORD: Final = re.compile(r"[a-z_][a-z0-9_.-]*")
+
+
+@frozen
+class Hardware:
+    """What a command cannot say: cards as the language writes them (`4 * rtx-5090`, or a name alone), bus, network, nodes."""
+
+    gpus: str = ""
+    bus: str = ""
+    network: str = ""
+    nodes: int = 0
+
+
+@frozen
+class Imported:
+    """A spec made from launches.
+
+    Attributes:
+        source: the formatted text.
+        origins: places in the text, outermost first, with the place in the command that each comes from.
+        paths: each attribute's value as text, by the words that lead to it.
+        given: for each of those, the flag that said it.
+        known: whether the catalog knows every model.
+    """
+
+    source: Source
+    launches: tuple[Launch, ...]
+    origins: tuple[tuple[Span, Span], ...]
+    paths: dict[Path, str]
+    given: dict[Path, Setting | None]
+    known: bool
+
+
+@frozen
+class _Line:
+    key: str
+    value: str
+    origin: Span | None = None
+    setting: Setting | None = None
+    comment: str = ""
+
+
+class _Writer:
+    """Text of blocks, and which path came from where."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self.origin: dict[Path, Span] = {}
+        self.given: dict[Path, Setting | None] = {}
+
+    def block(self, path: Path, head: str, lines: Sequence[_Line], origin: Span | None = None) -> None:
+        self.open(path, head, origin)
+        for line in lines:
+            self.line(path, line)
+        self.text.append("}")
+
+    def open(self, path: Path, head: str, origin: Span | None = None) -> None:
+        self.text.append(f"{head} {{")
+        if origin is not None:
+            self.origin[path] = origin
+
+    def line(self, path: Path, line: _Line) -> None:
+        comment = f"  # {_one_line(line.comment)}" if line.comment else ""
+        self.text.append(f"{line.key} = {line.value}{comment}")
+        here = (*path, line.key.strip('"'))
+        if line.origin is not None:
+            self.origin[here] = line.origin
+        self.given[here] = line.setting
+
+    def comments(self, notes: Sequence[str]) -> None:
+        self.text += [f"# {_one_line(note)}" for note in dict.fromkeys(notes)]
+
+
+def to_spec(
+    launches: tuple[Launch, ...],
+    hardware: Hardware,
+    *,
+    version: str = "",
+    notes: tuple[str, ...] = (),
+    path: str = "imported.kcluster",
+    load: bool = True,
+) -> Imported:
+    """A spec that says what launches say, in canonical layout.
+
+    Args:
+        launches: at least one.
+        hardware: what the caller knows of the machines.
+        version: the engine's; without it the image's tag, else the newest.
+        notes: what could not be seen, written as comments at the top.
+        load: whether the SLA takes the longest request for its context; without it the SLA is as good as empty, for judging the
+            command and not what it is to serve.
+    """
+    writer = _Writer()
+    models = [identify(launch) for launch in launches]
+    names = _names(launches, models)
+    writer.comments(["Imported from a launch command.", *notes])
+    for launch, model, name in zip(launches, models, names, strict=True):
+        _model(writer, launch, model, name)
+    _hardware(writer, launches, hardware)
+    for launch, model, name in zip(launches, models, names, strict=True):
+        _sla(writer, launch, model, name, load)
+    for launch, model, name in zip(launches, models, names, strict=True):
+        _serve(writer, launch, model, name, version, len(launches) > 1)
+    source = Source(path, format_source(Source(path, "\n".join(writer.text) + "\n")))
+    file, _ = parse(source)
+    origins, paths = [], {}
+    for where, span, value in walk(file):
+        if value is not None:
+            paths[where] = source.slice(value)
+        if where in writer.origin:
+            origins.append((span, writer.origin[where]))
+    return Imported(
+        source, launches, tuple(origins), paths, writer.given, all(model.match is not None for model in models)
+    )
+
+
+def walk(file: File) -> Iterator[tuple[Path, Span, Span | None]]:
+    """Every block and attribute: the words that lead to it, its place, and for an attribute its value's place."""
+    pending: list[tuple[Path, Attribute | Block]] = [
+        ((), item) for item in file.items if isinstance(item, Block | Attribute)
+    ]
+    while pending:
+        path, item = pending.pop(0)
+        if isinstance(item, Attribute):
+            yield (*path, item.key.text), item.span, item.value.span
+            continue
+        here = (*path, item.keyword.text, *(label.text for label in item.labels))
+        yield here, item.span, None
+        pending += [(here, inner) for inner in item.items if isinstance(inner, Block | Attribute)]
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:300]
+
+
+def quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _names(launches: tuple[Launch, ...], models: list[Identified]) -> list[str]:
+    names: list[str] = []
+    for launch, model in zip(launches, models, strict=True):
+        base = launch.name or model.id.rstrip("/").rpartition("/")[2]
+        slug = re.sub(r"[^a-z0-9.]+", "-", base.lower()).strip("-.")[:60] or "model"
+        slug = slug if slug[0].isalpha() else f"m-{slug}"
+        names.append(slug if slug not in names else f"{slug}-{len(names) + 1}")
+    return names
+
+
+def _model(writer: _Writer, launch: Launch, model: Identified, name: str) -> None:
+    at = launch.model.span if launch.model is not None else launch.span
+    text = launch.model.text if launch.model is not None else ""
+    notes = [model.note] if model.note else []
+    if not text:
+        notes.append("the command names no model")
+    elif launch.model is not None and launch.model.unset:
+        notes.append(f"nothing sets {', '.join(launch.model.unset)} here: --set NAME=VALUE does")
+    writer.comments(notes)
+    lines = [_Line("id", quote(_id(model.id)), at)]
+    if text and text not in (model.id, _id(model.id)) and _id(text) == text:
+        lines.append(_Line("checkpoint", quote(text), at))
+    quantization = launch.setting("--quantization")
+    if model.weights and quantization is not None and not model.quantization_used:
+        writer.comments(
+            [f"the command says --quantization {quantization.text}; the name of the checkpoint says {model.weights}"]
+        )
+    revision = launch.setting("--revision")
+    if revision is not None and revision.values and not revision.unset:
+        lines.append(_Line("revision", quote(revision.text), revision.span, revision))
+    if model.weights:
+        setting = launch.setting("--quantization") if model.quantization_used else None
+        lines.append(_Line("weights", model.weights, setting.span if setting else at, setting))
+    path: Path = ("model", name)
+    writer.open(path, f"model {name}", at)
+    for line in lines:
+        writer.line(path, line)
+    draft = _draft(launch)
+    if draft:
+        writer.block((*path, "draft"), "draft", draft, draft[0].origin)
+    writer.text.append("}")
+
+
+def _id(text: str) -> str:
+    """An id that the language takes: a path or `owner/name`, with everything else replaced."""
+    if text.startswith("/"):
+        return (
+            text
+            if re.fullmatch(r"[A-Za-z0-9._/-]+", text)
+            else "/" + re.sub(r"[^A-Za-z0-9._/-]+", "-", text).strip("/-")
+        )
+    parts = [re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-.") for part in text.split("/")]
+    return "/".join([part for part in parts if part][-2:]) or "unknown"
+
+
+def _draft(launch: Launch) -> list[_Line]:
+    """`--speculative-config` as a `draft` block; empty where it has none that a block can say."""
+    setting = launch.setting("--speculative-config")
+    if setting is None or setting.unset:
+        return []
+    try:
+        config = json.loads(setting.text)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(config, dict):
+        return []
+    method, model, tokens = config.get("method"), config.get("model"), config.get("num_speculative_tokens")
+    word = (
+        "mtp"
+        if isinstance(method, str) and method.endswith("mtp")
+        else _DRAFTS.get(str(method), "draft" if model else "")
+    )
+    if not word:
+        return []
+    lines = [_Line("method", word, setting.span, setting)]
+    if isinstance(model, str) and word != "mtp":
+        lines.append(_Line("id", quote(model), setting.span, setting))
+    if isinstance(tokens, int) and 0 < tokens <= 64:
+        lines.append(_Line("tokens", str(tokens), setting.span, setting))
+    return lines
+
+
+# Hardware and SLA
+
+
+def degree(launch: Launch, flag: str) -> int:
+    """A degree of parallelism, 1 where it is not given or not known."""
+    setting = launch.setting(flag)
+    return int(setting.text) if setting is not None and setting.text.isdigit() and len(setting.text) < 6 else 1
+
+
+def world(launch: Launch) -> int:
+    """Cards that a launch needs: tp × pp × dp."""
+    return (
+        degree(launch, "--tensor-parallel-size")
+        * degree(launch, "--pipeline-parallel-size")
+        * degree(launch, "--data-parallel-size")
+    )
+
+
+def _hardware(writer: _Writer, launches: tuple[Launch, ...], hardware: Hardware) -> None:
+    nodes = hardware.nodes or max(max(degree(one, "--nnodes") for one in launches), 1)
+    seen = max(max((max(one.indices, default=-1) + 1 if len(launches) > 1 else one.cards) for one in launches), 0)
+    needed = sum(max(one.cards, world(one)) for one in launches)
+    count = seen or -(-needed // nodes)
+    lines = [_Line("nodes", str(nodes))] if nodes > 1 else []
+    gpus = hardware.gpus
+    if not gpus:
+        writer.comments([f'the command does not say which cards: give them with --gpus "{count} * NAME"'])
+    else:
+        lines.append(_Line("gpus", gpus if "*" in gpus or not _WORD.fullmatch(gpus) else f"{count} * {gpus}"))
+    lines += [_Line("bus", hardware.bus)] if hardware.bus else []
+    lines += [_Line("network", hardware.network)] if hardware.network else []
+    writer.block(("hardware", "machine"), "hardware machine", lines)
+
+
+def _context(launch: Launch, model: Identified) -> tuple[str, Setting | None]:
+    """The longest request: as said, else the model's positions, which the engine takes; empty where neither is known."""
+    setting = launch.setting("--max-model-len")
+    if setting is not None and _NUMBER.fullmatch(setting.text):
+        return setting.text, setting
+    if setting is not None and setting.unset:
+        return "", None
+    positions = model.match.architecture.max_positions if model.match is not None else None
+    return (str(positions), None) if positions else ("", None)
+
+
+def _sla(writer: _Writer, launch: Launch, model: Identified, name: str, load: bool) -> None:
+    context, setting = _context(launch, model)
+    lines = [_Line("concurrency", "1", comment="a command does not say its load: set what you expect")]
+    if context and (load or (context.isdigit() and int(context) <= _DEFAULT_CONTEXT)):
+        lines.append(_Line("context", context, setting.span if setting else launch.span, setting))
+    writer.block(("sla", name), f"sla {name}", lines)
+
+
+# Serve
+
+
+def _serve(writer: _Writer, launch: Launch, model: Identified, name: str, version: str, several: bool) -> None:
+    path: Path = ("serve", name)
+    writer.comments([*launch.notes, *(problem.message for problem in launch.problems), *_unseen(launch)])
+    writer.open(path, f"serve {name}", launch.span)
+    for key, value in (("model", name), ("hardware", "machine"), ("sla", name)):
+        writer.line(path, _Line(key, value))
+    if several and launch.indices:
+        writer.line(path, _Line("gpus", f"[{', '.join(map(str, sorted(set(launch.indices))))}]"))
+    writer.line(path, _Line("router", "off"))
+    writer.block((*path, "parallel"), "parallel", list(_parallel(launch)), launch.span)
+    engine: Path = (*path, "engine", "vllm")
+    writer.open(engine, "engine vllm", launch.span)
+    written = version or launch.version
+    if written:
+        writer.line(engine, _Line("version", quote(written)))
+    used: set[str] = set()
+    for line in _engine(launch, model):
+        writer.line(engine, line)
+        if line.setting is not None:
+            used.add(line.setting.flag)
+    arguments = list(_arguments(launch, model, used))
+    if arguments:
+        writer.block((*engine, "args"), "args", arguments, launch.span)
+    env = [
+        _Line(key, quote(word.text), word.span)
+        for key, word in launch.env
+        if _ENV.fullmatch(key) and not word.unset and not _SECRET.search(key)
+    ]
+    env = [line for line in env if not line.key.endswith("VISIBLE_DEVICES")]
+    if env:
+        writer.block((*engine, "env"), "env", env, launch.span)
+    writer.text += ["}", "}"]
+
+
+def _unseen(launch: Launch) -> Iterator[str]:
+    for setting in launch.settings:
+        if setting.unset:
+            yield f"{setting.flag} is {setting.text}, which nothing sets here"
+    secrets = [key for key, word in launch.env if _SECRET.search(key)]
+    if secrets or launch.setting("--api-key") is not None:
+        yield f"secrets are not carried over: {', '.join([*secrets, *(['--api-key'] if launch.setting('--api-key') else [])])}"
+    dropped = sorted({setting.flag for setting in launch.settings if setting.flag in _DROPPED})
+    if dropped:
+        yield f"the plan places ranks itself: {', '.join(dropped)} left out"
+
+
+def _parallel(launch: Launch) -> Iterator[_Line]:
+    yield _Line("replicas", "1")
+    for flag, key in PARALLEL.items():
+        setting = launch.setting(flag)
+        if setting is not None and setting.unset:
+            continue
+        if setting is not None and setting.text.isdigit():
+            yield _Line(key, setting.text, setting.span, setting)
+        elif key in ("tp", "pp") and not any(note.endswith("nothing sets it here") for note in launch.notes):
+            yield _Line(key, "1", launch.span)
+    for flag, key in (("--enable-expert-parallel", "ep"), ("--enable-eplb", "eplb")):
+        setting = launch.setting(flag)
+        if setting is not None:
+            yield _Line(key, "on" if setting.on else "off", setting.span, setting)
+
+
+def _engine(launch: Launch, model: Identified) -> Iterator[_Line]:
+    for flag, key in ENGINE.items():
+        setting = launch.setting(flag)
+        if key == "max_model_len":
+            context, said = _context(launch, model)
+            if context:
+                comment = "" if said else "not given: the engine takes the model's own"
+                yield _Line(key, context, said.span if said else launch.span, said, comment)
+            continue
+        if setting is None or setting.unset or not setting.values:
+            continue
+        value, comment = _value(key, setting.text)
+        if value:
+            yield _Line(key, value, setting.span, setting, comment)
+    for flag, key in SWITCHES.items():
+        setting = launch.setting(flag)
+        if setting is not None:
+            yield _Line(key, "on" if setting.on else "off", setting.span, setting)
+    setting = launch.setting("--api-key")
+    if setting is not None:
+        yield _Line("api_key", 'env("VLLM_API_KEY")', setting.span, setting)
+
+
+def _value(key: str, text: str) -> tuple[str, str]:
+    """A flag's value as the language writes it, with a remark; empty where the language has no word for it."""
+    if key == "kv_cache":
+        word = _KV.get(text, "")
+        return word, f"the command says {text}" if word == "fp8" and not text.startswith(
+            ("fp8_e4m3",)
+        ) and text != "fp8" else ""
+    if key == "dtype":
+        return _DTYPES.get(text, ""), ""
+    if key == "executor":
+        return text if text in ("mp", "ray") else "", ""
+    if key == "host":
+        return quote(text), ""
+    if key == "port":
+        return text if text.isdigit() else "", ""
+    return text if _NUMBER.fullmatch(text) else "", ""
+
+
+def _arguments(launch: Launch, model: Identified, used: set[str]) -> Iterator[_Line]:
+    """Every other flag as it is; one given twice counts once more as a list where the engine takes lists, else its last."""
+    used = (
+        used | set(PARALLEL) | _DROPPED | {"--enable-expert-parallel", "--enable-eplb", "--revision", "--max-model-len"}
+    )
+    if _draft(launch):
+        used.add("--speculative-config")
+    if model.weights:
+        used.add("--quantization")
+    auto = {
+        flag for flag in ("--kv-cache-dtype", "--dtype") if (s := launch.setting(flag)) is not None and s.text == "auto"
+    }
+    last: dict[str, Setting] = {}
+    for setting in launch.settings:
+        if setting.flag not in used | auto and not setting.unset:
+            last[f"{setting.flag}.{setting.key}" if setting.key else setting.flag] = setting
+    for flag, setting in last.items():
+        values = [_argument(word.text) for word in setting.values]
+        if not setting.on:
+            value = "off"
+        elif not values:
+            value = "on"
+        else:
+            value = values[0] if len(values) == 1 else f"[{', '.join(values)}]"
+        yield _Line(quote(flag), value, setting.span, setting)
+
+
+def _argument(text: str) -> str:
+    return text if re.fullmatch(r"0|[1-9]\d{0,15}|\d{1,9}\.\d{1,9}", text) else quote(text)

@@ -1,0 +1,114 @@
+"""Words of a command with the places that they come from, and what is read out of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from kcluster.source import Span
+from kcluster.values import frozen
+
+
+@frozen
+class Word:
+    """One word as the program would get it.
+
+    Attributes:
+        text: quotes and variables resolved.
+        places: the offset in the source of each character of the text.
+        span: the word as written, quotes included.
+        unset: variables in it that nothing sets; they stand in the text as written.
+    """
+
+    text: str
+    places: tuple[int, ...]
+    span: Span
+    unset: tuple[str, ...] = ()
+
+    def part(self, start: int, end: int | None = None) -> Word:
+        """Some of its characters as a word."""
+        end = len(self.text) if end is None else min(end, len(self.text))
+        if start >= end:
+            return Word("", (), Span(self.span.end, self.span.end), self.unset)
+        places = self.places[start:end]
+        return Word(self.text[start:end], places, Span(places[0], max(places[-1] + 1, places[0] + 1)), self.unset)
+
+
+def whole(text: str) -> Word:
+    """A whole text as one word."""
+    return Word(text, tuple(range(len(text))), Span(0, len(text)))
+
+
+@frozen
+class Command:
+    """A simple command: its words after expansion, and the environment that it gets."""
+
+    words: tuple[Word, ...]
+    env: tuple[tuple[str, Word], ...] = ()
+
+
+@frozen
+class Problem:
+    """Something wrong with the command itself, which no spec could say."""
+
+    code: str
+    message: str
+    span: Span
+    severity: Literal["error", "warning", "note"] = "error"
+    help: str = ""
+
+
+@frozen
+class Setting:
+    """One flag. `flag` is the engine's own name of it, or as written where it has none; a switch has no values.
+
+    Attributes:
+        key: the rest of a dotted flag.
+        on: False for the `--no-` form.
+        span: flag and values as written.
+    """
+
+    flag: str
+    values: tuple[Word, ...]
+    span: Span
+    key: str = ""
+    on: bool = True
+
+    @property
+    def text(self) -> str:
+        return self.values[0].text if self.values else ""
+
+    @property
+    def unset(self) -> tuple[str, ...]:
+        return tuple(name for word in self.values for name in word.unset)
+
+
+@frozen
+class Launch:
+    """One server that a text starts.
+
+    Attributes:
+        name: what the text calls it, empty where it has no name.
+        model: None where it is not said.
+        cards: cards that the text gives it, 0 where it does not say.
+        indices: which cards, where the text says.
+        version: from the image's tag, empty where that does not say.
+        ray: whether the same text starts Ray.
+        span: program and arguments.
+    """
+
+    model: Word | None
+    settings: tuple[Setting, ...]
+    env: tuple[tuple[str, Word], ...]
+    span: Span
+    name: str = ""
+    cards: int = 0
+    indices: tuple[int, ...] = ()
+    version: str = ""
+    image: str = ""
+    ray: bool = False
+    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def setting(self, flag: str) -> Setting | None:
+        """The last of a flag, which is the one that counts."""
+        return next((one for one in reversed(self.settings) if one.flag == flag and not one.key), None)
