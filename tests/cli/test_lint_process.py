@@ -133,9 +133,9 @@ def test_a_baseline_hides_what_is_known_and_nothing_else(tmp_path: Path) -> None
     assert (ran.code, ran.out) == (0, "no findings in 2 files (2 in the baseline)\n")
     write(tmp_path, a="# moved\n\n" + WARNS, b=WARNS.partition("\n")[0] + "\n" + BAD.partition("\n")[2])
     ran = kcluster(*base, "--format", "concise", at=tmp_path)
-    assert ran.code == 0 and len(ran.out.splitlines()) == 1 and ran.out.startswith("b.kcluster:1:") and "KC111" in ran.out, (
-        ran
-    )
+    assert (
+        ran.code == 0 and len(ran.out.splitlines()) == 1 and ran.out.startswith("b.kcluster:1:") and "KC111" in ran.out
+    ), ran
     write(tmp_path, a=GOOD, b=GOOD)
     ran = kcluster(*base, at=tmp_path)
     assert ran.out == "no findings in 2 files (2 of the baseline gone)\n"

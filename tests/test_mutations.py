@@ -1,0 +1,230 @@
+"""Every real spec, spoilt in one place, through the whole way: no traceback, no hang, one mistake one finding; and `fmt` on
+whatever of it still parses.
+
+By default a sample; `KCLUSTER_MUTATIONS=10000` makes that many of every spec, in as many processes as there are cores, and prints
+what was found (`pytest -s`).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from kcluster.pipeline import Checked, decode_and_check
+from kcluster.source import Source
+from kcluster.syntax.formatter import format_source
+from kcluster.syntax.parser import parse
+
+from .syntax.mutations import Mutation, character_mistakes, noise, token_mistakes, truncations
+from .syntax.reading import trees
+
+ROOT = Path(__file__).parent.parent
+SPECS = sorted((ROOT / "specs").rglob("*.kcluster"))
+SEED = 20261124
+ASKED = int(os.environ.get("KCLUSTER_MUTATIONS", "0"))
+SAMPLE = 30
+"""Mutations of each spec by default: about 600 in all."""
+ALARM = 20
+"""Seconds of one case before it counts as hanging: far above any, so that a busy machine raises no false alarm."""
+NAMED = tuple(f"KC10{number}" for number in range(1, 8))
+MEMORY = 300 * 2**20
+
+
+def mutations(text: str, rng: random.Random, number: int) -> Iterator[Mutation]:
+    """Single mistakes: of tokens as many as of characters, and some files that end early."""
+    part = max(1, number // 5)
+    yield from token_mistakes(text, rng, 2 * part)
+    yield from character_mistakes(text, rng, number - 3 * part)
+    yield from truncations(text, rng, part)
+
+
+def counted(checked: Checked) -> int:
+    """The findings that say that the text is not the language's, or that a name or value in it is wrong."""
+    return sum(one.code.startswith(("KC0", *NAMED)) and not one.suppressed for one in checked.diagnostics)
+
+
+class Hang(BaseException):
+    """Not an Exception: nothing on the way may take it for its own."""
+
+
+class Alarm:
+    """Raises Hang in a case that takes far too long."""
+
+    def __enter__(self) -> None:
+        signal.signal(signal.SIGALRM, self.rung)
+        signal.setitimer(signal.ITIMER_REAL, ALARM)
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    @staticmethod
+    def rung(signum: int, frame: FrameType | None) -> None:
+        raise Hang
+
+
+def words(tree: object) -> object:
+    """A tree in which `true` and `false` read as `on` and `off`, which is how `fmt` writes them."""
+    if isinstance(tree, str):
+        return {"true": "on", "false": "off"}.get(tree, tree)
+    if isinstance(tree, list | tuple):
+        return [words(inner) for inner in tree]
+    if isinstance(tree, dict):
+        return {key: words(inner) for key, inner in tree.items()}
+    return tree
+
+
+def formats(text: str) -> bool:
+    """Whether a text parses; if so, what `fmt` makes of it means the same, with every comment, and stays as it is."""
+    source = Source("t.kcluster", text)
+    file, found = parse(source)
+    if found:
+        return False
+    after = format_source(source)
+    again, errors = parse(Source("t.kcluster", after))
+    assert not errors, (text, after)
+    assert words(trees(file)) == words(trees(again)), (text, after)
+    assert [one.text.rstrip() for one in file.comments] == [one.text.rstrip() for one in again.comments], (text, after)
+    assert format_source(Source("t.kcluster", after)) == after, (text, after)
+    return True
+
+
+def run(path: Path, number: int) -> tuple[Counter[int], int, list[str]]:
+    """Mutations of one spec: findings → how often, texts that `fmt` took, and those with more than three findings."""
+    text = path.read_text(encoding="utf-8")
+    rng = random.Random(f"{SEED} {path.name}")
+    counts: Counter[int] = Counter()
+    parsed = 0
+    many = []
+    seen: set[str] = set()
+    for mutation in mutations(text, rng, number):
+        if mutation.text in seen:
+            continue
+        seen.add(mutation.text)
+        with Alarm():
+            try:
+                checked = decode_and_check(mutation.text.encode("utf-8", "replace"), "t.kcluster", folder=path.parent)
+                parsed += formats(mutation.text)
+            except (Exception, Hang) as error:
+                raise AssertionError(f"{path.name}: {mutation.kind}: {mutation.what}") from error
+        found = counted(checked)
+        counts[found] += 1
+        if found > 3:
+            many.append(
+                f"{path.name}: {mutation.kind}: {mutation.what}: {[one.message for one in checked.diagnostics]}"
+            )
+    for data in noise(rng, max(2, number // 10)):
+        with Alarm():
+            decode_and_check(data, "t.kcluster", folder=path.parent)
+    return counts, parsed, many
+
+
+def share_of_one(counts: Counter[int]) -> float:
+    """Of the mutations that are mistakes of the language, those that give exactly one finding."""
+    return counts[1] / sum(number for found, number in counts.items() if found)
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_single_mistakes(path: Path) -> None:
+    counts, parsed, many = run(path, SAMPLE)
+    assert not many, many
+    assert counts.total() >= SAMPLE * 3 // 4
+    assert parsed >= counts.total() // 10
+    # A sample of one spec is small; the share that is asked for is held over all of them below.
+    assert share_of_one(counts) >= 0.7, counts
+
+
+def test_one_mistake_one_finding() -> None:
+    """Over all specs, with texts drawn anew."""
+    total: Counter[int] = Counter()
+    for path in SPECS[::3]:
+        text = path.read_text(encoding="utf-8")
+        for mutation in mutations(text, random.Random(f"{SEED + 1} {path.name}"), SAMPLE):
+            total[counted(decode_and_check(mutation.text.encode(), "t.kcluster", folder=path.parent))] += 1
+    assert share_of_one(total) >= 0.85, total
+    assert max(total) <= 3, total
+
+
+def calls(data: bytes, folder: Path) -> int:
+    """The work of judging a text: Python's and C's calls on the way."""
+    number = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal number
+        number += 1
+
+    sys.setprofile(count)
+    try:
+        decode_and_check(data, "t.kcluster", folder=folder)
+    finally:
+        sys.setprofile(None)
+    return number
+
+
+def test_a_mistake_costs_no_more_than_the_spec() -> None:
+    """Steps are counted, not time: what has a mistake is judged with a small multiple of the sound spec's."""
+    path = ROOT / "specs" / "recipe-a.kcluster"
+    text = path.read_text(encoding="utf-8")
+    sound = max(calls(text.encode(), path.parent) for _ in range(2))
+    worst = max(calls(m.text.encode(), path.parent) for m in mutations(text, random.Random(SEED), 15))
+    assert worst <= 8 * sound, (worst, sound)
+
+
+HOSTILE = (
+    b"\0" * 2**20, b"{" * 2**20, b"}" * 2**20, b"[" * 2**20, b'"' * 2**20, b"a " * 2**19, b"a{" * 2**18, b"1" * 2**20, b"\xf0" * 2**20,
+    b"#" * 2**20, b"\n" * 2**20, b"a = 1\n" * 2**17, "\u200b".encode() * 2**18, b"model m {}\n" * 2**16, b"x { y = [" + b"0..9," * 2**17,
+)  # fmt: skip
+
+
+def test_memory_has_a_bound() -> None:
+    """Hostile files as large as may be, and bytes at random, in a process of their own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.test_mutations"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'compiler'}:{ROOT}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert 20 * 2**20 < int(done.stdout) <= MEMORY, f"{int(done.stdout) / 2**20:.0f} MiB"
+
+
+@pytest.mark.skipif(not ASKED, reason="asked for with KCLUSTER_MUTATIONS=10000: it takes long")
+def test_as_many_as_asked_for() -> None:
+    from concurrent.futures import ProcessPoolExecutor
+
+    total: Counter[int] = Counter()
+    everything = parsed = 0
+    bad: list[str] = []
+    with ProcessPoolExecutor() as pool:
+        for counts, formatted, many in pool.map(run, SPECS, [ASKED] * len(SPECS)):
+            total += counts
+            everything += counts.total()
+            parsed += formatted
+            bad += many
+    print(f"\n{everything:,} different mutations of {len(SPECS)} specs; findings: {dict(sorted(total.items()))}")
+    print(
+        f"exactly one finding: {share_of_one(total):.1%} of the mistakes; formatted: {parsed:,}; more than three: {len(bad)}"
+    )
+    assert not bad, bad[:20]
+    assert share_of_one(total) >= 0.85
+
+
+def main() -> None:
+    """Judge what is hostile; print the most memory that this process had, in bytes."""
+    for data in HOSTILE:
+        decode_and_check(data, "t.kcluster")
+    rng = random.Random(SEED)
+    for data in noise(rng, 100):
+        decode_and_check(data, "t.kcluster")
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+if __name__ == "__main__":
+    main()
