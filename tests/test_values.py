@@ -158,7 +158,7 @@ def test_a_needed_field_after_one_with_a_default_is_a_mistake() -> None:
         a: int = 1
         b: int  # type: ignore[misc]
 
-    with pytest.raises(SyntaxError):
+    with pytest.raises(TypeError, match="without a default"):
         Wrong(1, 2)
 
 

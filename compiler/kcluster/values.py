@@ -8,14 +8,17 @@ loads took nine times a bare interpreter's start, this takes less than one (benc
 * `field(default=, factory=, init=, repr=, eq=)`;
 * `__attrs_post_init__`, `evolve`, `fields`, equality and hash by class and fields.
 
-There is no inheritance of fields, no validator and no converter. `__init__` is written out when a class is first made use of;
+There is no inheritance of fields, no validator and no converter. `__init__` is written out when a class is first made use of, and
+compiled once for all classes of a shape;
 comparing and hashing go through one C function that takes all fields at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from operator import attrgetter
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -39,6 +42,11 @@ else:
         def __init__(self, default: Any, factory: Any, init: bool, repr: bool, eq: bool) -> None:
             self.name = self.alias = ""
             self.default, self.factory, self.init, self.repr, self.eq = default, factory, init, repr, eq
+
+        @property
+        def required(self) -> bool:
+            """Whether nothing stands in for it where it is not given."""
+            return self.default is _NOTHING and self.factory is None
 
     def field(
         *, default: Any = _NOTHING, factory: Any = None, init: bool = True, repr: bool = True, eq: bool = True
@@ -106,35 +114,45 @@ else:
         made(self, *given, **named)
 
     def _init(cls: type) -> Callable[..., None]:
+        """The `__init__` of a class: the code of its shape, with the class's names and defaults."""
+        rows = [
+            row for row in cls.__value_fields__ if row.init or row.factory is not None or row.default is not _NOTHING
+        ]
+        code = _code(
+            tuple((row.init, row.factory is not None) for row in rows),
+            _HASH in cls.__slots__,
+            hasattr(cls, "__attrs_post_init__"),
+        )
+        given = [row for row in rows if row.init]
         scope: dict[str, Any] = {"_nothing": _NOTHING}
-        parameters, lines = ["self"], []
-        for number, row in enumerate(cls.__value_fields__):
-            name = value = row.alias
+        for number, row in enumerate(rows):
             scope[f"_set_{number}"] = cls.__dict__[row.name].__set__
-            given = ""
-            if row.factory is not None:
-                scope[f"_make_{number}"] = row.factory
-                given = "=_nothing"
-                value = f"_make_{number}() if {name} is _nothing else {name}" if row.init else f"_make_{number}()"
-            elif row.default is not _NOTHING:
-                scope[f"_default_{number}"] = row.default
-                given = f"=_default_{number}"
-                value = name if row.init else f"_default_{number}"
-            elif not row.init:
-                continue
-            if row.init:
-                parameters.append(name + given)
-            lines.append(f"    _set_{number}(self, {value})\n")
+            scope[f"_default_{number}"] = row.default if row.factory is None else row.factory
         if _HASH in cls.__slots__:
             scope["_set_hash"] = cls.__dict__[_HASH].__set__
-            lines.append("    _set_hash(self, None)\n")
-        if hasattr(cls, "__attrs_post_init__"):
-            lines.append("    self.__attrs_post_init__()\n")
-        head = f"def __init__({', '.join(parameters)}):\n"
-        # The text holds names of fields of this package's own classes, nothing else.
-        eval(compile(head + ("".join(lines) or "    pass\n"), f"<value {cls.__qualname__}>", "exec"), scope)
-        made: Callable[..., None] = scope["__init__"]
-        return made
+        optional = [_NOTHING if row.factory is not None else row.default for row in given if not row.required]
+        if any(row.required for row in given[len(given) - len(optional) :]):
+            raise TypeError(f"{cls.__qualname__} has a field without a default after one with a default")
+        renamed = code.replace(co_varnames=("self", *(row.alias for row in given)))
+        return FunctionType(renamed, scope, "__init__", tuple(optional))
+
+    @cache
+    def _code(fields: tuple[tuple[bool, bool], ...], cached: bool, post: bool) -> CodeType:
+        """The code of `__init__` for fields of these kinds (given to it or not, by a factory or not), compiled once a shape: that
+        is ten times dearer than to name its variables for a class."""
+        parameters, lines = ["self"], []
+        for number, (init, factory) in enumerate(fields):
+            value = f"a{number}" if init else f"_default_{number}"
+            if factory:
+                made = f"_default_{number}()"
+                value = f"{made} if a{number} is _nothing else a{number}" if init else made
+            if init:
+                parameters.append(f"a{number}")
+            lines.append(f"    _set_{number}(self, {value})\n")
+        lines += ["    _set_hash(self, None)\n"] * cached + ["    self.__attrs_post_init__()\n"] * post
+        text = f"def __init__({', '.join(parameters)}):\n{''.join(lines) or '    pass'}\n"
+        module = compile(text, "<a value>", "exec", dont_inherit=True)
+        return next(part for part in module.co_consts if isinstance(part, CodeType))
 
     def _key(names: list[str]) -> Callable[[Any], Any]:
         return attrgetter(*names) if names else (lambda value: ())
