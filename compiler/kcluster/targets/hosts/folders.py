@@ -53,6 +53,30 @@ def engine_processes(plan: Plan) -> tuple[Process, ...]:
     return tuple(p for p in processes(plan) if on_hosts(p.serve) and p.serve.serve.engine.name.value == "vllm")
 
 
+def unit_of(process: Process) -> str:
+    """What supervises a process: its systemd unit, its Compose service, or the name of its start script."""
+    runtime = process.serve.serve.runtime.value
+    if runtime == "systemd":
+        return systemd_unit(process.stem)
+    return compose_service(process.folder, process.stem) if runtime == "compose" else process.stem
+
+
+def systemd_unit(stem: str) -> str:
+    """The unit of a start script; a host has one `nodes/<host>` folder, in which names are distinct."""
+    return f"kcluster-{stem}.service"
+
+
+def compose_service(folder: str, stem: str) -> str:
+    """The service of a start script: all hosts are in one file, so that it carries its host's name."""
+    return f"{folder.rpartition('/')[2]}-{stem}"
+
+
+def front_runtime(front: Front) -> str:
+    """What runs a router: the runtime of the serves behind it."""
+    runtimes = {route.serve.serve.runtime.value for route in front.routes}
+    return next((name for name in ("systemd", "compose") if name in runtimes), "shell")
+
+
 def server_url(plan: Plan, process: Process) -> str:
     """Where a process answers, as its own host reaches it."""
     bind = listening(plan, process.serve, process.host)
