@@ -120,7 +120,11 @@ def _container(reader: Reader, node: dict[str, Any], name: str, *, compose: bool
         else (node.get("command"), node.get("args"))
     )
     first = tuple(_words(program, variables, compose))
-    rest = tuple(_words(arguments, variables, compose))
+    if compose and isinstance(arguments, Word) and first and re.fullmatch(r"-[a-z]*c", first[-1].text):
+        # Compose would split the text and the shell get its first word only; it is read as what it is meant to be.
+        rest: tuple[Word, ...] = (interpolate(arguments, variables),)
+    else:
+        rest = tuple(_words(arguments, variables, compose))
     saved = reader.variables
     reader.variables = {**variables, "@": rest}
     reader.command(Command((*first, *rest)), evolve(around, entrypoint=not first))

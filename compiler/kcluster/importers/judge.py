@@ -78,7 +78,7 @@ def judge(command: Source, found: Found, hardware: Hardware, check: Check, *, ve
     for launch in found.launches:
         kept += _own(launch, command, hardware, version)
         if not imported.known or any(finding.code in ("KC103", "KC107") for finding in kept):
-            kept += _flags(launch, command, version)
+            kept += [*_flags(launch, command, version), *_open(launch, command)]
     return Judged(imported, in_order(_once(kept)), assumed)
 
 
@@ -222,6 +222,21 @@ def _flags(launch: Launch, command: Source, version: str) -> Iterator[Diagnostic
                 severity,
                 help=(f"`{problem.nearest[0]}` is near",) if problem.nearest else (),
             )
+
+
+def _open(launch: Launch, command: Source) -> Iterator[Diagnostic]:
+    """A listener on all interfaces without a key, for a command whose spec could not be judged."""
+    host = launch.setting("--host")
+    keyed = launch.setting("--api-key") is not None or any(name == "VLLM_API_KEY" for name, _ in launch.env)
+    if host is not None and host.text in ("0.0.0.0", "::", "[::]") and not keyed:  # noqa: S104
+        yield Diagnostic(
+            "KC701",
+            f"the engine listens on all interfaces ({host.text}) without a key",
+            command,
+            host.span,
+            "warning",
+            help=("`--host 127.0.0.1` behind a router, or `--api-key`",),
+        )
 
 
 # The command with fixes made

@@ -1,0 +1,36 @@
+"""Real launch commands of the collection: every verbatim one imports, and how many are judged as they turned out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from benchmarks.commands.__main__ import Row, row_of, table
+
+COMMANDS = Path(__file__).parents[3] / "shared" / "data" / "launch_commands.jsonl"
+
+pytestmark = pytest.mark.skipif(
+    not COMMANDS.is_file(), reason="the collection of launch commands is not beside this checkout"
+)
+
+
+@pytest.fixture(scope="module")
+def found() -> list[Row]:
+    return [row_of(json.loads(line)) for line in COMMANDS.read_text("utf-8").splitlines()]
+
+
+def test_every_verbatim_command_imports(found: list[Row]) -> None:
+    verbatim = [row for row in found if row.fidelity == "verbatim"]
+    assert len(verbatim) >= 40
+    assert [row.fault for row in found if row.fault] == []
+    # One row is a volume mount, the fix of its thread, and starts nothing.
+    assert [row.id for row in verbatim if not row.servers] == ["pstack44-shm"]
+
+
+def test_failures_are_found_and_what_worked_is_left_alone(found: list[Row]) -> None:
+    static = [row for row in found if row.outcome == "failed" and row.static]
+    worked = [row for row in found if row.outcome == "worked"]
+    assert sum(bool(row.hits) for row in static) >= 11
+    assert sum(bool(row.errors) for row in worked) <= 1
+    assert "static failures found" in table(found)
