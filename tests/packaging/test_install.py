@@ -68,6 +68,7 @@ def test_the_wheel_holds_what_it_needs(built: tuple[Path, Path]) -> None:
     for name in (
         "syntax/kcluster.lark",
         "syntax/prebuilt.py",
+        "catalog/prebuilt.py",
         "catalog/data/gpus.toml",
         "schemas/plan.schema.json",
         "py.typed",

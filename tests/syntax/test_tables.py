@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kcluster.catalog import rows
 from kcluster.syntax import tables, tokens
 from kcluster.syntax.automaton import Automaton, Node, RefusedError
 
@@ -143,18 +144,19 @@ def hook_module() -> ModuleType:
     return module
 
 
-def test_the_build_hook_adds_the_tables_to_wheels_only(grammar: str) -> None:
+def test_the_build_hook_adds_what_is_prebuilt_to_wheels_only(grammar: str) -> None:
     pytest.importorskip("hatchling", reason="the build backend is a dependency of development")
-    hook = hook_module().ParserTables(str(ROOT), {}, None, None, "", "wheel")
+    hook = hook_module().Prebuilt(str(ROOT), {}, None, None, "", "wheel")
     data: dict[str, Any] = {"force_include": {}}
     hook.initialize("editable", data)
     assert data == {"force_include": {}}
     hook.initialize("standard", data)
-    ((path, target),) = data["force_include"].items()
-    assert target == "kcluster/syntax/prebuilt.py"
-    assert Path(path).read_text(encoding="utf-8") == tables.dump(grammar)
+    paths = {target: Path(path) for path, target in data["force_include"].items()}
+    assert sorted(paths) == ["kcluster/catalog/prebuilt.py", "kcluster/syntax/prebuilt.py"]
+    assert paths["kcluster/syntax/prebuilt.py"].read_text(encoding="utf-8") == tables.dump(grammar)
+    assert paths["kcluster/catalog/prebuilt.py"].read_text(encoding="utf-8") == rows.dump(rows.DATA)
     hook.finalize("standard", data, "")
-    assert not Path(path).exists()
+    assert not any(path.exists() for path in paths.values())
 
 
 def test_lexer_is_total() -> None:

@@ -6,17 +6,14 @@ The file is read as text and only the row that is asked for is parsed: most comm
 from __future__ import annotations
 
 import re
-import tomllib
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final, cast
 
+from kcluster.catalog.rows import headed, parse, read
 from kcluster.physics.hardware import BusKind, Card
 from kcluster.units import GB, GIB, Figure, given
 from kcluster.values import evolve, frozen
 
-_PATH: Final = Path(__file__).with_name("data") / "gpus.toml"
-_HEADER: Final = re.compile(r"^\[([^\]\n]+)\]$", re.MULTILINE)
 _FIELD: Final = re.compile(r"^(name|aliases) = (.*)$", re.MULTILINE)
 # Words that a driver or a person puts around a name and that tell no two cards apart.
 _NOISE: Final = re.compile(r"nvidia|geforce|quadro|tesla|\bamd\b|instinct|\bintel\b|radeon|edition|generation|\(.*?\)")
@@ -40,15 +37,12 @@ def _normal(name: str) -> str:
 @lru_cache(maxsize=1)
 def _slices() -> dict[str, str]:
     """Each row's text by id, the families' under `families`."""
-    text = _PATH.read_text(encoding="utf-8")
-    heads = list(_HEADER.finditer(text))
-    ends = [head.start() for head in heads[1:]] + [len(text)]
-    return {head[1]: text[head.end() : end] for head, end in zip(heads, ends, strict=True)}
+    return headed(read("gpus.toml"))
 
 
 @lru_cache(maxsize=1)
 def _families() -> dict[str, dict[str, str]]:
-    return cast("dict[str, dict[str, str]]", tomllib.loads(_slices()["families"]))
+    return cast("dict[str, dict[str, str]]", parse(_slices()["families"]))
 
 
 @lru_cache(maxsize=1)
@@ -80,7 +74,7 @@ def gpu_families() -> dict[str, str]:
 @lru_cache(maxsize=64)
 def _row(identifier: str) -> dict[str, Any] | None:
     text = _slices().get(identifier)
-    return None if text is None or identifier == "families" else tomllib.loads(text)
+    return None if text is None or identifier == "families" else parse(text)
 
 
 def gpu_row(identifier: str) -> dict[str, Any] | None:

@@ -6,17 +6,12 @@ with a wider range. Rates are one direction, in bytes a second.
 
 from __future__ import annotations
 
-import re
-import tomllib
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final, cast
 
+from kcluster.catalog.rows import headed, parse, read
 from kcluster.physics.hardware import Bus, BusKind, Card, Network, NetworkKind
 from kcluster.units import GB, Figure, given
-
-_PATH: Final = Path(__file__).with_name("data") / "links.toml"
-_HEADER: Final = re.compile(r"^\[([^\]\n]+)\]$", re.MULTILINE)
 
 _LANES: Final = (1, 2, 4, 8, 16)
 _PCIE_GENERATIONS: Final = range(1, 7)
@@ -43,10 +38,7 @@ _BRIDGE_SHARE: Final = 0.80
 
 @lru_cache(maxsize=1)
 def _slices() -> dict[str, str]:
-    text = _PATH.read_text(encoding="utf-8")
-    heads = list(_HEADER.finditer(text))
-    ends = [head.start() for head in heads[1:]] + [len(text)]
-    return {head[1]: text[head.end() : end] for head, end in zip(heads, ends, strict=True)}
+    return headed(read("links.toml"))
 
 
 @lru_cache(maxsize=1)
@@ -58,7 +50,7 @@ def link_ids() -> tuple[str, ...]:
 @lru_cache(maxsize=64)
 def _row(identifier: str) -> dict[str, Any] | None:
     text = _slices().get(identifier)
-    return None if text is None else tomllib.loads(text)
+    return None if text is None else parse(text)
 
 
 def link_row(identifier: str) -> dict[str, Any] | None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from kcluster.catalog.rows import parse, read
 from kcluster.physics.memory_terms import MemoryConstants
 from kcluster.units import Figure
 from kcluster.values import fields
-
-_PATH: Final = Path(__file__).with_name("data") / "memory_constants.toml"
 
 
 def figure(name: str, row: dict[str, Any]) -> Figure:
@@ -29,5 +26,5 @@ def figure(name: str, row: dict[str, Any]) -> Figure:
 @lru_cache(maxsize=1)
 def memory_constants() -> MemoryConstants:
     """The constants that ship with this version, each with its range (9 times in 10) and where it is from."""
-    rows = tomllib.loads(_PATH.read_text(encoding="utf-8"))
+    rows = parse(read("memory_constants.toml"))
     return MemoryConstants(**{field.name: figure(field.name, rows[field.name]) for field in fields(MemoryConstants)})

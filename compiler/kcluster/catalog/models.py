@@ -5,17 +5,18 @@ A look-up scans the files' text for ids and parses the one row that it wants; no
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final
 
 from kcluster.catalog.config_json import read_config
 from kcluster.catalog.formats import checkpoint_suffix
+from kcluster.catalog.rows import DATA, entries, parse, read
 from kcluster.physics.architecture import Architecture
 from kcluster.values import frozen
 
-_ROW: Final = "[[model]]\n"
 _REPUBLISHERS: Final = frozenset(
     {
         # quantizers and toolkits
@@ -28,6 +29,9 @@ _REPUBLISHERS: Final = frozenset(
     }
 )  # fmt: skip
 """Organisations that publish other people's models again, quantized or as they are."""
+
+_NAMED: Final = re.compile(r'^(id = |  |  \{ id = )"([^"]*)"', re.MULTILINE)
+"""The lines of a row that name it: its id, an alias, a checkpoint."""
 
 _VARIANTS: Final = ("-Instruct", "-Chat", "-hf", "-it", "-Base", "-pt", "-BF16", "-Thinking")
 """Suffixes of variants that share the architecture of the model without them."""
@@ -62,8 +66,8 @@ class _Place:
 
 @lru_cache(maxsize=1)
 def _texts() -> dict[str, str]:
-    folder = Path(__file__).with_name("data") / "models"
-    return {entry.name: entry.read_text(encoding="utf-8") for entry in sorted(folder.glob("*.toml"))}
+    names = sorted(name for name in os.listdir(DATA / "models") if name.endswith(".toml"))
+    return {name: read(f"models/{name}") for name in names}
 
 
 @lru_cache(maxsize=1)
@@ -72,28 +76,23 @@ def _index() -> tuple[dict[str, _Place], dict[str, _Place]]:
     rows: dict[str, _Place] = {}
     others: dict[str, _Place] = {}
     for name, text in _texts().items():
-        start = text.find(_ROW)
-        while start >= 0:
-            following = text.find(_ROW, start + 1)
-            end = len(text) if following < 0 else following
+        for start, end in entries(text):
             _index_row(name, text, start, end, rows, others)
-            start = following
     return rows, others
 
 
 def _index_row(file: str, text: str, start: int, end: int, rows: dict[str, _Place], others: dict[str, _Place]) -> None:
     """The names of one row: its id, then its aliases and checkpoints, each on a line of its own."""
     own = ""
-    for line in text[start:end].splitlines():
-        if line.startswith('id = "'):
-            own = line[6:-1]
+    for found in _NAMED.finditer(text, start, end):
+        before, name = found.groups()
+        if before == "id = ":
+            own = name
             rows[own] = _Place(own, file, start, end, "")
-        elif line.startswith('  "'):
-            others.setdefault(line[3:-2], _Place(own, file, start, end, "the same architecture"))
-        elif line.startswith('  { id = "'):
-            checkpoint = line[10 : line.index('"', 10)]
-            if checkpoint != own:
-                others.setdefault(checkpoint, _Place(own, file, start, end, "a checkpoint of it"))
+        elif before == "  ":
+            others.setdefault(name, _Place(own, file, start, end, "the same architecture"))
+        elif name != own:
+            others.setdefault(name, _Place(own, file, start, end, "a checkpoint of it"))
 
 
 @lru_cache(maxsize=1)
@@ -175,10 +174,8 @@ def find_model(id: str) -> ModelMatch | None:
     found = _find(id) if len(id) <= 200 else None
     if found is None:
         return None
-    import tomllib
-
     place, why = found
-    row = tomllib.loads(_texts()[place.file][place.start : place.end])["model"][0]
+    row = parse(_texts()[place.file][place.start : place.end])["model"][0]
     architecture, problems = read_config(read_row(row))
     assert architecture is not None, f"{place.id}: {problems}"
     note = "" if place.id == id else f"taken as {place.id}" + (f" ({why})" if why else "")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from kcluster.catalog.rows import parse, read
 from kcluster.physics.time_constants import CollectiveTable, Residual, TimeConstants
 from kcluster.units import GB, Unit, given
 
-_PATH: Final = Path(__file__).with_name("data") / "time_constants.toml"
 _SECONDS: Final = frozenset(
     (
         "layer",
@@ -34,13 +33,12 @@ _SECONDS: Final = frozenset(
 @lru_cache(maxsize=1)
 def time_constants() -> TimeConstants:
     """The constants of this release."""
-    return read_time_constants(_PATH)
+    return make_time_constants(parse(read("time_constants.toml")))
 
 
 def read_time_constants(path: Path) -> TimeConstants:
     """The constants of a file of the catalog's form (the fit reads its own results through this)."""
-    data = tomllib.loads(path.read_text(encoding="utf-8"))
-    return make_time_constants(data)
+    return make_time_constants(parse(path.read_text(encoding="utf-8")))
 
 
 def make_time_constants(data: dict[str, Any]) -> TimeConstants:
