@@ -170,6 +170,22 @@ def test_what_only_the_command_can_be_wrong_in(text: str, code: str, at: str) ->
     assert (code, "error", at) in places(text, Hardware("1 * h100"))
 
 
+def test_what_the_checkpoint_contradicts() -> None:
+    found = places("vllm serve Qwen/Qwen3-32B-AWQ --quantization gptq", Hardware("1 * h100"))
+    assert ("KC804", "error", "--quantization gptq") in found
+    for agrees in ("awq", "awq_marlin", "auto_round", "compressed-tensors"):
+        text = f"vllm serve Qwen/Qwen3-32B-AWQ --quantization {agrees}"
+        assert not [one for one in places(text, Hardware("1 * h100")) if one[:2] == ("KC804", "error")], agrees
+
+
+def test_shared_memory_of_a_container() -> None:
+    text = "docker run {} vllm/vllm-openai:latest --model Qwen/Qwen3-32B -tp 2"
+    two = Hardware("2 * h100")
+    assert ("KC707", "warning", "-tp 2") in places(text.format("--gpus 2"), two)
+    for enough in ("--ipc=host", "--shm-size 8g", "-v /dev/shm:/dev/shm"):
+        assert "KC707" not in {code for code, _, _ in places(text.format(enough), two)}
+
+
 def test_ranks_beyond_a_node_without_a_back_end() -> None:
     text = "vllm serve meta-llama/Llama-3.3-70B-Instruct --tensor-parallel-size 8"
     two = Hardware("4 * gb200", nodes=2)

@@ -101,7 +101,8 @@ def _said(source: Source, judged: Judged, hardware: Hardware, found: Found) -> s
 
     notes = [*found.notes, *(note for launch in found.launches for note in launch.notes)]
     if judged.assumed:
-        notes.append('without --gpus "4 * rtx-5090" nothing that depends on the cards was judged')
+        given = f"the catalog has no card `{hardware.gpus}`" if hardware.gpus else 'no --gpus "4 * rtx-5090" is given'
+        notes.append(f"{given}: nothing that depends on the cards was judged")
     lines = "".join(f"note: {note}\n" for note in dict.fromkeys(notes))
 
     def check(text: str) -> tuple[Diagnostic, ...]:

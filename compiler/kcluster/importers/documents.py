@@ -111,6 +111,9 @@ def _container(reader: Reader, node: dict[str, Any], name: str, *, compose: bool
         env=tuple(sorted(env.items())),
         name=own.text if isinstance(own, Word) and not compose else name,
         image=image_word.text if image_word is not None else "",
+        small_shm=image_word is not None
+        and not any(key in node for key in ("ipc", "shm_size"))
+        and not _mounts_shm(node),
     )
     around = _devices(around, node)
     variables: Variables = {**reader.variables, **({} if compose else {key: (word,) for key, word in env.items()})}
@@ -129,6 +132,16 @@ def _container(reader: Reader, node: dict[str, Any], name: str, *, compose: bool
     reader.variables = {**variables, "@": rest}
     reader.command(Command((*first, *rest)), evolve(around, entrypoint=not first))
     reader.variables = saved
+
+
+def _mounts_shm(node: dict[str, Any]) -> bool:
+    """Whether a container has a volume of its own for shared memory."""
+    mounts = node.get("volumeMounts", node.get("volumes"))
+    for mount in mounts if isinstance(mounts, list) else ():
+        path = mount.get("mountPath", mount.get("target")) if isinstance(mount, dict) else mount
+        if isinstance(path, Word) and "/dev/shm" in path.text:  # noqa: S108
+            return True
+    return False
 
 
 def _words(node: Any, variables: Variables, compose: bool) -> Iterator[Word]:

@@ -13,6 +13,7 @@ from kcluster.diagnostics import Diagnostic, in_order
 from kcluster.diagnostics.types import Label, Severity
 from kcluster.importers.documents import Found
 from kcluster.importers.launches import table_of
+from kcluster.importers.models import contradiction
 from kcluster.importers.specs import ENGINE, PARALLEL, SWITCHES, Hardware, Imported, Path, degree, to_spec, walk, world
 from kcluster.importers.words import Launch, Setting
 from kcluster.source import Source, Span
@@ -168,6 +169,26 @@ def _own(launch: Launch, command: Source, hardware: Hardware, version: str) -> I
             problem.span,
             problem.severity,
             help=(problem.help,) if problem.help else (),
+        )
+    quantization, method = launch.setting("--quantization"), contradiction(launch)
+    if quantization is not None and method:
+        yield Diagnostic(
+            "KC804",
+            f"`--quantization {quantization.text}` contradicts the checkpoint, whose name says {method}",
+            command,
+            quantization.span,
+            "error",
+            help=("leave `--quantization` out: the engine reads it from the checkpoint",),
+        )
+    if launch.small_shm and world(launch) > 1:
+        at = launch.setting("--tensor-parallel-size") or launch.setting("--pipeline-parallel-size")
+        yield Diagnostic(
+            "KC707",
+            f"{world(launch)} ranks share a container's 64 MiB of shared memory",
+            command,
+            at.span if at is not None else launch.span,
+            "warning",
+            help=("`--ipc=host` or `--shm-size 8g`; in Kubernetes a volume of medium Memory at /dev/shm",),
         )
     text = hardware.gpus.partition("*")[0].strip()
     per_node = int(text) if text.isdigit() and "*" in hardware.gpus else 0

@@ -58,6 +58,7 @@ class Around:
     image: str = ""
     entrypoint: bool = False
     """Whether the image's own entry point, the API server, gets the words."""
+    small_shm: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -137,6 +138,7 @@ class Reader:
                 indices=indices,
                 version=version,
                 image=around.image,
+                small_shm=around.small_shm,
                 notes=tuple(notes),
                 problems=(*problems, *_about_env(around)),
             )
@@ -199,6 +201,7 @@ def _container(words: tuple[Word, ...], around: Around) -> tuple[tuple[Word, ...
     at = next((n for n, word in enumerate(words) if word.text == "run"), 0) + 1
     env = dict(around.env)
     entrypoint: Word | None = None
+    small = True
     while at < len(words) and words[at].text.startswith("-"):
         word = words[at]
         name, equals, _ = word.text.partition("=")
@@ -208,6 +211,8 @@ def _container(words: tuple[Word, ...], around: Around) -> tuple[tuple[Word, ...
             value, at = words[at], at + 1
         if value is None:
             continue
+        if name in ("--ipc", "--shm-size") or "/dev/shm" in value.text:  # noqa: S108
+            small = False
         if name in ("-e", "--env"):
             variable, _, _ = value.text.partition("=")
             env[variable] = value.part(len(variable) + 1)
@@ -222,7 +227,7 @@ def _container(words: tuple[Word, ...], around: Around) -> tuple[tuple[Word, ...
     if entrypoint is not None and entrypoint.text:
         rest = (entrypoint, *rest)
     own = entrypoint is None and _server(rest) is None and "vllm" in image
-    return rest, evolve(around, env=tuple(sorted(env.items())), image=image, entrypoint=own)
+    return rest, evolve(around, env=tuple(sorted(env.items())), image=image, entrypoint=own, small_shm=small)
 
 
 def _cards(around: Around, text: str) -> Around:

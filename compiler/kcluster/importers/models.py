@@ -28,6 +28,30 @@ _WEIGHTS: Final = {
 """What `--quantization` says of the weights; a value that several formats have is not here."""
 
 
+_FAMILY: Final = {
+    "awq-int4": "awq",
+    "gptq-int4": "gptq",
+    "fp8": "fp8",
+    "fp8-block": "fp8",
+    "bnb-int4": "bitsandbytes",
+    "nvfp4": "modelopt_fp4",
+}
+
+
+def contradiction(launch: Launch) -> str:
+    """The method that a checkpoint's name says where `--quantization` says another; empty where they agree or one says nothing.
+
+    `auto_round` and `compressed-tensors` pack what other names stand for, and contradict nothing.
+    """
+    setting = launch.setting("--quantization")
+    if setting is None or launch.model is None or "round" in setting.text:
+        return ""
+    said = checkpoint_suffix(launch.model.text.rstrip("/").rpartition("/")[2])[1]
+    asked = _FAMILY.get(_WEIGHTS.get(setting.text, ""), "")
+    has = _FAMILY.get(said or "", "")
+    return has if asked and has and asked != has else ""
+
+
 @frozen
 class Identified:
     """The model of a launch. `id` is what the catalog is asked for; `weights` the format where only the command says it.

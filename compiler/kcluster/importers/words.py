@@ -93,6 +93,7 @@ class Launch:
         indices: which cards, where the text says.
         version: from the image's tag, empty where that does not say.
         ray: whether the same text starts Ray.
+        small_shm: whether it runs in a container that says nothing of shared memory, and so gets 64 MiB.
         span: program and arguments.
     """
 
@@ -106,6 +107,7 @@ class Launch:
     version: str = ""
     image: str = ""
     ray: bool = False
+    small_shm: bool = False
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
