@@ -17,6 +17,8 @@ from kcluster.values import evolve, frozen
 
 _MARKS: Final = MARKS
 _MAX_BYTES: Final = 2**20
+_SETTINGS: Final = re.compile(rb"""tool["']?\s*(\.\s*["']?kcluster|\]|=)""")
+"""What a `pyproject.toml` with a `tool.kcluster` in it has somewhere; without it there is no need to parse the file."""
 _SEVERITIES: Final = ("error", "warning", "note", "off")
 _KEYS: Final = ("select", "ignore", "severity", "targets", "paths", "compile")
 _COMPILE_KEYS: Final = ("output", "outputs")
@@ -102,7 +104,7 @@ def load_project(root: Path, *, shown: str = "", trace: Reads | None = None) -> 
             trace.file(str(place), data)
             if (data is None and os.path.lexists(place)) or (data is not None and len(data) > _MAX_BYTES):
                 trace.untold()
-        if data is None or (name == "pyproject.toml" and b"kcluster" not in data):
+        if data is None or (name == "pyproject.toml" and not _SETTINGS.search(data)):
             continue
         return _parse(root, name, f"{shown}/{name}" if shown else name, data)
     return Project(root), ()

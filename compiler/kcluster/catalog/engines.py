@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
-from kcluster.values import evolve, frozen
+from kcluster.values import evolve, field, frozen
 
 Version = tuple[int, ...]
 FlagValue = str | int | float | bool | tuple[str | int | float | bool, ...]
@@ -21,6 +21,9 @@ FlagKind = Literal[
 """`switch` takes no value and has a `--no-` form; `bare` takes none and has none; `object` is a JSON object; `size` is a number
 with a suffix (`8k` = 8,000, `8K` = 8,192)."""
 _JSON: Final = ("json", "object", "json-or-str")
+
+_Line = tuple[Version, Version, list[str]]
+"""One line of a table: a flag's columns over a run of versions, the first and the last of them first."""
 
 _NAMES: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "triton": "Triton"}
 _SIZE: Final = re.compile(r"\d+(\.\d+)?[kmgt]|\d+[KMGT]?")
@@ -102,10 +105,36 @@ class FlagTable:
     engine: str
     version: Version
     tables: tuple[Version, ...]
-    flags: dict[str, Flag]
-    gone: dict[str, Flag]
-    """Flags that only other versions have."""
-    _spellings: dict[str, tuple[str, bool]]
+    lines: dict[str, list[_Line]]
+    """The lines of each flag that these versions have, oldest first."""
+    others: dict[str, list[_Line]]
+    """The same of flags that only other versions have."""
+    _made: dict[str, Flag] = field(factory=dict, init=False)
+    _spelled: dict[str, tuple[str, bool]] = field(factory=dict, init=False)
+
+    def _flag(self, name: str) -> Flag:
+        """A flag of these versions, made when it is first asked for: most commands ask for a few of hundreds."""
+        found = self._made.get(name)
+        if found is None:
+            found = self._made[name] = _flag(name, self.lines[name], self.tables)
+        return found
+
+    @property
+    def flags(self) -> dict[str, Flag]:
+        """Every flag of these versions by name."""
+        return {name: self._flag(name) for name in self.lines}
+
+    @property
+    def gone(self) -> dict[str, Flag]:
+        """Flags that only other versions have."""
+        return {name: _flag(name, lines, self.tables) for name, lines in self.others.items()}
+
+    @property
+    def _spellings(self) -> dict[str, tuple[str, bool]]:
+        """Every accepted spelling → (flag, whether it is the off form)."""
+        if not self._spelled:
+            self._spelled.update(_spelled(self.flags))
+        return self._spelled
 
     @property
     def exact(self) -> bool:
@@ -132,14 +161,14 @@ class FlagTable:
         if head[:2] == "-O" and head[2:].isdigit():
             joined = head[2:]
             head = "-O" if "-O" in self._spellings else "--optimization-level"
-        exact = self._spellings.get(head)
+        exact = (head, False) if head in self.lines else self._spellings.get(head)
         if exact is not None:
             spellings = [exact]
         elif head.startswith("--"):
             spellings = [where for spelling, where in self._spellings.items() if spelling.startswith(head)]
         else:
             spellings = []
-        found = [FlagMatch(self.flags[name], negated, key, joined) for name, negated in dict.fromkeys(spellings)]
+        found = [FlagMatch(self._flag(name), negated, key, joined) for name, negated in dict.fromkeys(spellings)]
         if key:
             found = [match for match in found if not match.negated and match.flag.type in _JSON]
         return found
@@ -266,50 +295,24 @@ def _near(text: str, among: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(get_close_matches(text, among, n=3, cutoff=0.6))
 
 
-@frozen
-class _Row:
-    """One line of a table: a flag's columns over a run of versions."""
-
-    since: Version
-    until: Version
-    name: str
-    columns: list[str]
-
-    def flag(self, since: Version, until: Version, certain: bool) -> Flag:
-        """The flag, with the span and certainty that only the whole table knows."""
-        kind, nargs, default, deprecated, aliases, choices, hint, instead = self.columns
-        return Flag(
-            name=self.name,
-            aliases=tuple(aliases.split()),
-            type=kind,  # type: ignore[arg-type]
-            choices=tuple(choices.split("|")) if choices else None,
-            values_hint=tuple(hint.split("|")) if hint else (),
-            default=default,
-            nargs=nargs,
-            deprecated=bool(deprecated),
-            since=since,
-            until=until,
-            instead=instead,
-            certain=certain,
-        )
-
-
 @cache
-def _rows(engine: str) -> tuple[tuple[Version, ...], tuple[_Row, ...]] | None:
-    """The versions with a table and every line of one engine's table, by flag and version; None without a table."""
+def _lines(engine: str) -> tuple[tuple[Version, ...], dict[str, list[_Line]]] | None:
+    """The versions with a table and the lines of one engine's table by flag; None without a table."""
     path = Path(__file__).parent / "data" / "engines" / f"{engine}.tsv"
     if not engine.isalnum() or not path.is_file():
         return None
-    lines = [line.split("\t") for line in path.read_text("utf-8").splitlines() if not line.startswith("#")]
-    parsed = {text: tuple(int(part) for part in text.split(".")) for text in lines[0][1:]}
-    rows = tuple(_Row(parsed[line[0]], parsed[line[1]], line[2], line[3:]) for line in lines[2:])
-    return tuple(parsed.values()), rows
+    cells = [line.split("\t") for line in path.read_text("utf-8").splitlines() if not line.startswith("#")]
+    versions = {text: tuple(int(part) for part in text.split(".")) for text in cells[0][1:]}
+    lines: dict[str, list[_Line]] = {}
+    for since, until, name, *columns in cells[2:]:
+        lines.setdefault(name, []).append((versions[since], versions[until], columns))
+    return tuple(versions.values()), lines
 
 
 def engine_versions(name: str) -> tuple[Version, ...]:
     """The versions of an engine that have a flag table, oldest first; empty where it has none."""
-    rows = _rows(name)
-    return rows[0] if rows else ()
+    found = _lines(name)
+    return found[0] if found else ()
 
 
 @cache
@@ -319,31 +322,50 @@ def flag_table(name: str, version: Version) -> FlagTable | None:
     A patch version (0.33.1) is judged by its minor version; one between two tables by both; one beyond the newest by
     the newest, and before the oldest by the oldest.
     """
-    loaded = _rows(name)
-    if loaded is None:
+    found = _lines(name)
+    if found is None:
         return None
-    versions, rows = loaded
+    versions, flags = found
     minor = version[:2] if len(version) > 1 else (*version, 0)
     below = [known for known in versions if known <= minor]
     above = [known for known in versions if known >= minor]
     tables = tuple(sorted({below[-1] if below else versions[0], above[0] if above else versions[-1]}))
-    spans: dict[str, tuple[Version, Version]] = {}
-    for row in rows:
-        since, until = spans.get(row.name, (row.since, row.until))
-        spans[row.name] = (min(since, row.since), max(until, row.until))
-    flags: dict[str, Flag] = {}
-    gone: dict[str, Flag] = {}
-    for row in rows:
-        since, until = spans[row.name]
-        flag = row.flag(since, until, all(since <= table <= until for table in tables))
-        if not any(row.since <= table <= row.until for table in tables):
-            gone[row.name] = flag
-        elif row.name in flags:
-            flags[row.name] = _merged(flags[row.name], flag)
-        else:
-            flags[row.name] = flag
-    gone = {key: flag for key, flag in gone.items() if key not in flags}
-    return FlagTable(name, version, tables, flags, gone, _spelled(flags))
+    inside = {key: lines for key, lines in flags.items() if any(_covers(line, tables) for line in lines)}
+    others = {key: lines for key, lines in flags.items() if key not in inside}
+    return FlagTable(name, version, tables, inside, others)
+
+
+def _covers(line: _Line, tables: tuple[Version, ...]) -> bool:
+    return any(line[0] <= table <= line[1] for table in tables)
+
+
+def _flag(name: str, lines: list[_Line], tables: tuple[Version, ...]) -> Flag:
+    """The flag as the tables have it, the newest line where none does; its span is that of all lines."""
+    since, until = min(line[0] for line in lines), max(line[1] for line in lines)
+    certain = all(since <= table <= until for table in tables)
+    meant = [line for line in lines if _covers(line, tables)] or lines[-1:]
+    older, *newer = (_line_flag(name, columns, since, until, certain) for _, _, columns in meant)
+    for flag in newer:
+        older = _merged(older, flag)
+    return older
+
+
+def _line_flag(name: str, columns: list[str], since: Version, until: Version, certain: bool) -> Flag:
+    kind, nargs, default, deprecated, aliases, choices, hint, instead = columns
+    return Flag(
+        name=name,
+        aliases=tuple(aliases.split()),
+        type=kind,  # type: ignore[arg-type]
+        choices=tuple(choices.split("|")) if choices else None,
+        values_hint=tuple(hint.split("|")) if hint else (),
+        default=default,
+        nargs=nargs,
+        deprecated=bool(deprecated),
+        since=since,
+        until=until,
+        instead=instead,
+        certain=certain,
+    )
 
 
 def _merged(older: Flag, newer: Flag) -> Flag:
