@@ -14,8 +14,9 @@ from kcluster.diagnostics.types import Label, Severity
 from kcluster.importers.documents import Found
 from kcluster.importers.launches import table_of
 from kcluster.importers.models import contradiction
-from kcluster.importers.specs import ENGINE, PARALLEL, SWITCHES, Hardware, Imported, Path, degree, to_spec, walk, world
+from kcluster.importers.specs import ENGINE, PARALLEL, SWITCHES, Hardware, Imported, degree, to_spec, world
 from kcluster.importers.words import Launch, Setting
+from kcluster.importers.writing import Path, walk
 from kcluster.source import Source, Span
 from kcluster.syntax.parser import parse
 from kcluster.values import evolve, frozen

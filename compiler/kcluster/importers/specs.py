@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from kcluster.importers.models import Identified, identify
 from kcluster.importers.words import Launch, Setting
+from kcluster.importers.writing import Line, Path, Writer, quote, walk
 from kcluster.source import Source, Span
-from kcluster.syntax.ast import Attribute, Block, File
 from kcluster.syntax.formatter import format_source
 from kcluster.syntax.parser import parse
 from kcluster.values import frozen
-
-Path = tuple[str, ...]
 
 PARALLEL: Final = {
     "--tensor-parallel-size": "tp",
@@ -100,46 +98,6 @@ class Imported:
     known: bool
 
 
-@frozen
-class _Line:
-    key: str
-    value: str
-    origin: Span | None = None
-    setting: Setting | None = None
-    comment: str = ""
-
-
-class _Writer:
-    """Text of blocks, and which path came from where."""
-
-    def __init__(self) -> None:
-        self.text: list[str] = []
-        self.origin: dict[Path, Span] = {}
-        self.given: dict[Path, Setting | None] = {}
-
-    def block(self, path: Path, head: str, lines: Sequence[_Line], origin: Span | None = None) -> None:
-        self.open(path, head, origin)
-        for line in lines:
-            self.line(path, line)
-        self.text.append("}")
-
-    def open(self, path: Path, head: str, origin: Span | None = None) -> None:
-        self.text.append(f"{head} {{")
-        if origin is not None:
-            self.origin[path] = origin
-
-    def line(self, path: Path, line: _Line) -> None:
-        comment = f"  # {_one_line(line.comment)}" if line.comment else ""
-        self.text.append(f"{line.key} = {line.value}{comment}")
-        here = (*path, line.key.strip('"'))
-        if line.origin is not None:
-            self.origin[here] = line.origin
-        self.given[here] = line.setting
-
-    def comments(self, notes: Sequence[str]) -> None:
-        self.text += [f"# {_one_line(note)}" for note in dict.fromkeys(notes)]
-
-
 def to_spec(
     launches: tuple[Launch, ...],
     hardware: Hardware,
@@ -159,7 +117,7 @@ def to_spec(
         load: whether the SLA takes the longest request for its context; without it the SLA is as good as empty, for judging the
             command and not what it is to serve.
     """
-    writer = _Writer()
+    writer = Writer()
     models = [identify(launch) for launch in launches]
     names = _names(launches, models)
     writer.comments(["Imported from a launch command.", *notes])
@@ -183,29 +141,6 @@ def to_spec(
     )
 
 
-def walk(file: File) -> Iterator[tuple[Path, Span, Span | None]]:
-    """Every block and attribute: the words that lead to it, its place, and for an attribute its value's place."""
-    pending: list[tuple[Path, Attribute | Block]] = [
-        ((), item) for item in file.items if isinstance(item, Block | Attribute)
-    ]
-    while pending:
-        path, item = pending.pop(0)
-        if isinstance(item, Attribute):
-            yield (*path, item.key.text), item.span, item.value.span
-            continue
-        here = (*path, item.keyword.text, *(label.text for label in item.labels))
-        yield here, item.span, None
-        pending += [(here, inner) for inner in item.items if isinstance(inner, Block | Attribute)]
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:300]
-
-
-def quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=not text.isprintable())
-
-
 def _names(launches: tuple[Launch, ...], models: list[Identified]) -> list[str]:
     names: list[str] = []
     for launch, model in zip(launches, models, strict=True):
@@ -216,7 +151,7 @@ def _names(launches: tuple[Launch, ...], models: list[Identified]) -> list[str]:
     return names
 
 
-def _model(writer: _Writer, launch: Launch, model: Identified, name: str) -> None:
+def _model(writer: Writer, launch: Launch, model: Identified, name: str) -> None:
     at = launch.model.span if launch.model is not None else launch.span
     text = launch.model.text if launch.model is not None else ""
     notes = [model.note] if model.note else []
@@ -225,9 +160,9 @@ def _model(writer: _Writer, launch: Launch, model: Identified, name: str) -> Non
     elif launch.model is not None and launch.model.unset:
         notes.append(f"nothing sets {', '.join(launch.model.unset)} here: --set NAME=VALUE does")
     writer.comments(notes)
-    lines = [_Line("id", quote(_id(model.id)), at)]
+    lines = [Line("id", quote(_id(model.id)), at)]
     if text and text not in (model.id, _id(model.id)) and _id(text) == text:
-        lines.append(_Line("checkpoint", quote(text), at))
+        lines.append(Line("checkpoint", quote(text), at))
     quantization = launch.setting("--quantization")
     if model.weights and quantization is not None and not model.quantization_used:
         writer.comments(
@@ -235,10 +170,10 @@ def _model(writer: _Writer, launch: Launch, model: Identified, name: str) -> Non
         )
     revision = launch.setting("--revision")
     if revision is not None and revision.values and not revision.unset:
-        lines.append(_Line("revision", quote(revision.text), revision.span, revision))
+        lines.append(Line("revision", quote(revision.text), revision.span, revision))
     if model.weights:
         setting = launch.setting("--quantization") if model.quantization_used else None
-        lines.append(_Line("weights", model.weights, setting.span if setting else at, setting))
+        lines.append(Line("weights", model.weights, setting.span if setting else at, setting))
     path: Path = ("model", name)
     writer.open(path, f"model {name}", at)
     for line in lines:
@@ -261,7 +196,7 @@ def _id(text: str) -> str:
     return "/".join([part for part in parts if part][-2:]) or "unknown"
 
 
-def _draft(launch: Launch) -> list[_Line]:
+def _draft(launch: Launch) -> list[Line]:
     """`--speculative-config` as a `draft` block; empty where it has none that a block can say."""
     setting = launch.setting("--speculative-config")
     if setting is None or setting.unset:
@@ -280,11 +215,11 @@ def _draft(launch: Launch) -> list[_Line]:
     )
     if not word:
         return []
-    lines = [_Line("method", word, setting.span, setting)]
+    lines = [Line("method", word, setting.span, setting)]
     if isinstance(model, str) and word != "mtp":
-        lines.append(_Line("id", quote(model), setting.span, setting))
+        lines.append(Line("id", quote(model), setting.span, setting))
     if isinstance(tokens, int) and 0 < tokens <= 64:
-        lines.append(_Line("tokens", str(tokens), setting.span, setting))
+        lines.append(Line("tokens", str(tokens), setting.span, setting))
     return lines
 
 
@@ -306,19 +241,19 @@ def world(launch: Launch) -> int:
     )
 
 
-def _hardware(writer: _Writer, launches: tuple[Launch, ...], hardware: Hardware) -> None:
+def _hardware(writer: Writer, launches: tuple[Launch, ...], hardware: Hardware) -> None:
     nodes = hardware.nodes or max(max(degree(one, "--nnodes") for one in launches), 1)
     seen = max(max((max(one.indices, default=-1) + 1 if len(launches) > 1 else one.cards) for one in launches), 0)
     needed = sum(max(one.cards, world(one)) for one in launches)
     count = seen or -(-needed // nodes)
-    lines = [_Line("nodes", str(nodes))] if nodes > 1 else []
+    lines = [Line("nodes", str(nodes))] if nodes > 1 else []
     gpus = hardware.gpus
     if not gpus:
         writer.comments([f'the command does not say which cards: give them with --gpus "{count} * NAME"'])
     else:
-        lines.append(_Line("gpus", gpus if "*" in gpus or not _WORD.fullmatch(gpus) else f"{count} * {gpus}"))
-    lines += [_Line("bus", hardware.bus)] if hardware.bus else []
-    lines += [_Line("network", hardware.network)] if hardware.network else []
+        lines.append(Line("gpus", gpus if "*" in gpus or not _WORD.fullmatch(gpus) else f"{count} * {gpus}"))
+    lines += [Line("bus", hardware.bus)] if hardware.bus else []
+    lines += [Line("network", hardware.network)] if hardware.network else []
     writer.block(("hardware", "machine"), "hardware machine", lines)
 
 
@@ -333,32 +268,32 @@ def _context(launch: Launch, model: Identified) -> tuple[str, Setting | None]:
     return (str(positions), None) if positions else ("", None)
 
 
-def _sla(writer: _Writer, launch: Launch, model: Identified, name: str, load: bool) -> None:
+def _sla(writer: Writer, launch: Launch, model: Identified, name: str, load: bool) -> None:
     context, setting = _context(launch, model)
-    lines = [_Line("concurrency", "1", comment="a command does not say its load: set what you expect")]
+    lines = [Line("concurrency", "1", comment="a command does not say its load: set what you expect")]
     if context and (load or (context.isdigit() and int(context) <= _DEFAULT_CONTEXT)):
-        lines.append(_Line("context", context, setting.span if setting else launch.span, setting))
+        lines.append(Line("context", context, setting.span if setting else launch.span, setting))
     writer.block(("sla", name), f"sla {name}", lines)
 
 
 # Serve
 
 
-def _serve(writer: _Writer, launch: Launch, model: Identified, name: str, version: str, several: bool) -> None:
+def _serve(writer: Writer, launch: Launch, model: Identified, name: str, version: str, several: bool) -> None:
     path: Path = ("serve", name)
     writer.comments([*launch.notes, *(problem.message for problem in launch.problems), *_unseen(launch)])
     writer.open(path, f"serve {name}", launch.span)
     for key, value in (("model", name), ("hardware", "machine"), ("sla", name)):
-        writer.line(path, _Line(key, value))
+        writer.line(path, Line(key, value))
     if several and launch.indices:
-        writer.line(path, _Line("gpus", f"[{', '.join(map(str, sorted(set(launch.indices))))}]"))
-    writer.line(path, _Line("router", "off"))
+        writer.line(path, Line("gpus", f"[{', '.join(map(str, sorted(set(launch.indices))))}]"))
+    writer.line(path, Line("router", "off"))
     writer.block((*path, "parallel"), "parallel", list(_parallel(launch)), launch.span)
     engine: Path = (*path, "engine", "vllm")
     writer.open(engine, "engine vllm", launch.span)
     written = version or launch.version
     if written:
-        writer.line(engine, _Line("version", quote(written)))
+        writer.line(engine, Line("version", quote(written)))
     used: set[str] = set()
     for line in _engine(launch, model):
         writer.line(engine, line)
@@ -368,7 +303,7 @@ def _serve(writer: _Writer, launch: Launch, model: Identified, name: str, versio
     if arguments:
         writer.block((*engine, "args"), "args", arguments, launch.span)
     env = [
-        _Line(key, quote(word.text), word.span)
+        Line(key, quote(word.text), word.span)
         for key, word in launch.env
         if _ENV.fullmatch(key) and not word.unset and not _SECRET.search(key)
     ]
@@ -390,43 +325,43 @@ def _unseen(launch: Launch) -> Iterator[str]:
         yield f"the plan places ranks itself: {', '.join(dropped)} left out"
 
 
-def _parallel(launch: Launch) -> Iterator[_Line]:
-    yield _Line("replicas", "1")
+def _parallel(launch: Launch) -> Iterator[Line]:
+    yield Line("replicas", "1")
     for flag, key in PARALLEL.items():
         setting = launch.setting(flag)
         if setting is not None and setting.unset:
             continue
         if setting is not None and setting.text.isdigit():
-            yield _Line(key, setting.text, setting.span, setting)
+            yield Line(key, setting.text, setting.span, setting)
         elif key in ("tp", "pp") and not any(note.endswith("nothing sets it here") for note in launch.notes):
-            yield _Line(key, "1", launch.span)
+            yield Line(key, "1", launch.span)
     for flag, key in (("--enable-expert-parallel", "ep"), ("--enable-eplb", "eplb")):
         setting = launch.setting(flag)
         if setting is not None:
-            yield _Line(key, "on" if setting.on else "off", setting.span, setting)
+            yield Line(key, "on" if setting.on else "off", setting.span, setting)
 
 
-def _engine(launch: Launch, model: Identified) -> Iterator[_Line]:
+def _engine(launch: Launch, model: Identified) -> Iterator[Line]:
     for flag, key in ENGINE.items():
         setting = launch.setting(flag)
         if key == "max_model_len":
             context, said = _context(launch, model)
             if context:
                 comment = "" if said else "not given: the engine takes the model's own"
-                yield _Line(key, context, said.span if said else launch.span, said, comment)
+                yield Line(key, context, said.span if said else launch.span, said, comment)
             continue
         if setting is None or setting.unset or not setting.values:
             continue
         value, comment = _value(key, setting.text)
         if value:
-            yield _Line(key, value, setting.span, setting, comment)
+            yield Line(key, value, setting.span, setting, comment)
     for flag, key in SWITCHES.items():
         setting = launch.setting(flag)
         if setting is not None:
-            yield _Line(key, "on" if setting.on else "off", setting.span, setting)
+            yield Line(key, "on" if setting.on else "off", setting.span, setting)
     setting = launch.setting("--api-key")
     if setting is not None:
-        yield _Line("api_key", 'env("VLLM_API_KEY")', setting.span, setting)
+        yield Line("api_key", 'env("VLLM_API_KEY")', setting.span, setting)
 
 
 def _value(key: str, text: str) -> tuple[str, str]:
@@ -447,7 +382,7 @@ def _value(key: str, text: str) -> tuple[str, str]:
     return text if _NUMBER.fullmatch(text) else "", ""
 
 
-def _arguments(launch: Launch, model: Identified, used: set[str]) -> Iterator[_Line]:
+def _arguments(launch: Launch, model: Identified, used: set[str]) -> Iterator[Line]:
     """Every other flag as it is; one given twice counts once more as a list where the engine takes lists, else its last."""
     used = (
         used | set(PARALLEL) | _DROPPED | {"--enable-expert-parallel", "--enable-eplb", "--revision", "--max-model-len"}
@@ -471,7 +406,7 @@ def _arguments(launch: Launch, model: Identified, used: set[str]) -> Iterator[_L
             value = "on"
         else:
             value = values[0] if len(values) == 1 else f"[{', '.join(values)}]"
-        yield _Line(quote(flag), value, setting.span, setting)
+        yield Line(quote(flag), value, setting.span, setting)
 
 
 def _argument(text: str) -> str:
