@@ -255,15 +255,17 @@ def ranges(items: Sequence[Judged]) -> list[dict[str, object]]:
     return found
 
 
-def coverage(problem: Problem, fits: dict[str, list[float]], items: Sequence[Judged]) -> str:
-    """How often ranges hold that have seen nothing of a point's source, and how wide they are."""
+def coverage(
+    problem: Problem, fits: dict[str, list[float]], items: Sequence[Judged], key: Callable[[Point], str]
+) -> str:
+    """How often ranges hold that have seen nothing of a point's group (thread, source), and how wide they are."""
     held: dict[str, list[bool]] = {"time": [], "throughput": []}
     widths: dict[str, list[float]] = {"time": [], "throughput": []}
-    for source, theta in fits.items():
-        rows = ranges([item for item in items if source_of(item.point) != source])
+    for group, theta in fits.items():
+        rows = ranges([item for item in items if key(item.point) != group])
         constants = problem.constants(theta, rows)
         for point in problem.points:
-            if source_of(point) != source:
+            if key(point) != group:
                 continue
             item = judge(point, constants)
             for what, stated in (("time", item.time), ("throughput", item.throughput)):
@@ -331,7 +333,8 @@ def main(arguments: list[str]) -> int:
     print(f"{len(points)} points of {len({point.thread for point in points})} threads; {len(left)} rows ask nothing")
     print(summary("left out, thread by thread", by_thread))
     print(summary("left out, source by source", by_source))
-    print(f"ranges from the other sources hold: {coverage(problem, sources, by_source)}")
+    print(f"ranges from the other threads hold: {coverage(problem, threads, by_thread, lambda point: point.thread)}")
+    print(f"ranges from the other sources hold: {coverage(problem, sources, by_source, source_of)}")
     print(summary("fitted on all", [judge(point, constants) for point in points]))
     for name, value in zip(PRIORS, theta, strict=True):
         prior, _, low, high, why = PRIORS[name]
