@@ -27,7 +27,7 @@ test: check
 
 e2e:
 	@.ci/setup e2e
-	KCLUSTER_RAY_BIN=$(CURDIR)/.venv-e2e/bin/ray $(BIN)/python -m pytest -m e2e tests/e2e
+	KCLUSTER_RAY_BIN=$(CURDIR)/.venv-e2e/bin/ray KCLUSTER_E2E_BIN=$(CURDIR)/.venv-e2e/bin $(BIN)/python -m pytest -m e2e tests/e2e
 
 update:
 	KCLUSTER_UPDATE_README=1 $(BIN)/python -m pytest -m "not e2e" -n 2 --snapshot-update
