@@ -8,6 +8,7 @@ AICONFIGURATOR set to the folder of a virtual environment that holds it, it is r
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -85,7 +86,9 @@ def again(case: Case, folder: Path) -> list[str]:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    rows = [line for line in said if line.startswith("|")][:4] or [line for line in said if "rror" in line][-2:]
+    rows = [line for line in said if re.match(r"\|\s*\d+\s*\|", line)][:3] or [line for line in said if "rror" in line][
+        -2:
+    ]
     return [f"  run here         exit {done.returncode} after {spent:.1f} s CPU", *(f"    {row[:160]}" for row in rows)]
 
 
