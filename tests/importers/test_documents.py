@@ -185,12 +185,30 @@ def test_python() -> None:
     assert (model(launch), flags(launch)) == ("org/m", {"--tensor-parallel-size": ["2"], "--enforce-eager": True})
 
 
+def test_a_command_in_a_string_of_another_program_and_in_markdown() -> None:
+    assert model(only('import os\nos.system("vllm serve org/m --port 1")\n')) == "org/m"
+    assert model(only("```bash\nvllm serve org/m \\\n  --port 1\n```\n")) == "org/m"
+
+
 def test_ray_beside_the_server_is_seen() -> None:
     assert only("ray start --head\nvllm serve org/m").ray
 
 
 def test_variables_can_be_given() -> None:
     assert model(only("vllm serve $MODEL", variables={"MODEL": "org/m"})) == "org/m"
+
+
+def test_hostile_texts_end() -> None:
+    for text in (
+        "X=(" * 5000,
+        "${A:-" * 5000,
+        "$(" * 5000,
+        "services: " + "[" * 5000,
+        "(" * 5000,
+        "a: &b\n" * 2000 + "services:\n",
+    ):
+        assert read_text(text).launches == ()
+    assert read_text("a " * 2**18).notes
 
 
 def test_nothing_to_import() -> None:

@@ -17,7 +17,10 @@ _YAML: Final = re.compile(
 )
 _UNIT: Final = re.compile(r"^\s*ExecStart\s*=", re.MULTILINE)
 _ENTRY: Final = re.compile(r"""name:\s*"?([A-Z][A-Z0-9_]+)"?\s*,?\s*value:\s*["']?([^"'\n}]+)""")
-MAX_TEXT: Final = 2**20
+_FENCE: Final = re.compile(r"^[ \t]*```.*$", re.MULTILINE)
+_QUOTED: Final = re.compile(r"""(["'])((?:(?!\1)[^\n])*\bvllm serve (?:(?!\1)[^\n])*)\1""")
+"""A command in a string of another program: `os.system("vllm serve …")`."""
+MAX_TEXT: Final = 2**18
 """Characters of the longest text that is read."""
 
 
@@ -43,7 +46,9 @@ def read_text(text: str, *, version: tuple[int, ...] | None = None, variables: d
         name: (Word(value, (0,) * len(value), whole("").span),) for name, value in (variables or {}).items()
     }
     reader = Reader(version, given)
-    root = whole(text)
+    # Fences of Markdown around a command become blanks, so that places stay.
+    root = whole(_FENCE.sub(lambda match: " " * len(match[0]), text))
+    text = root.text
     if _UNIT.search(text):
         _unit(reader, root)
     elif _YAML.search(text) and "\nvllm serve" not in "\n" + text:
@@ -55,6 +60,9 @@ def read_text(text: str, *, version: tuple[int, ...] | None = None, variables: d
     if not reader.launches:
         reader.shell(root, Around())
         _entries(reader, root)
+    if not reader.launches:
+        for match in _QUOTED.finditer(text):
+            reader.shell(root.part(match.start(2), match.end(2)), Around())
     found = [evolve(one, ray=reader.ray) for one in reader.launches]
     return Found(tuple(found), tuple(reader.notes))
 

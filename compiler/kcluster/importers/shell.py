@@ -14,6 +14,7 @@ from kcluster.source import Span
 
 Variables = dict[str, tuple[Word, ...]]
 
+_FLAG_BELOW: Final = re.compile(r"\s*--?[a-zA-Z]")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=")
 _PLACEHOLDER: Final = re.compile(r"<[A-Za-z][^<>\n|;&]*>(?=\s|$)")
@@ -28,7 +29,8 @@ _DEPTH: Final = 20
 class Shell:
     """A reader of one text. `notes` takes what was read as meant and not as a shell would."""
 
-    def __init__(self, text: Word, variables: Variables, notes: list[str]) -> None:
+    def __init__(self, text: Word, variables: Variables, notes: list[str], depth: int = 0) -> None:
+        self.depth = depth
         self.word, self.text = text, text.text
         self.variables, self.notes = variables, notes
         self.commands: list[Command] = []
@@ -69,7 +71,8 @@ class Shell:
         return self.commands
 
     def _continues(self, at: int) -> bool:
-        rest = self.text[at + 1 :].partition("\n")[0]
+        end = self.text.find("\n", at)
+        rest = self.text[at + 1 : end if end >= 0 else len(self.text)]
         if rest.strip() or at + 1 >= len(self.text):
             return at + 1 >= len(self.text)
         if rest.strip("\r"):
@@ -83,9 +86,8 @@ class Shell:
             self.notes.append(text)
 
     def _line_end(self, at: int) -> int:
-        rest = self.text[at:].lstrip()
         serves = any(word.text in ("serve", "--model") for word in self.words)
-        if serves and re.match(r"--?[a-zA-Z]", rest):
+        if serves and _FLAG_BELOW.match(self.text, at):
             self._note("flags on a line of their own without a backslash above them were read as part of the command")
         else:
             self._end()
@@ -177,7 +179,7 @@ class Shell:
             end += 1
         inner = self.word.part(at + 1, end - 1)
         flat = Word(inner.text.replace("\n", " "), inner.places, inner.span)
-        found = Shell(flat, self.variables, self.notes).read()
+        found = Shell(flat, self.variables, self.notes, self.depth + 1).read() if self.depth < _DEPTH else []
         words = tuple(word for command in found for word in command.words)
         old = self.variables.get(match[1], ()) if match[2] else ()
         self.variables[match[1]] = old + words
