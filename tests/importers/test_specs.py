@@ -143,6 +143,13 @@ def test_the_command_is_corrected() -> None:
     assert "KC202" not in {finding.code for finding in judged(better).findings if finding.severity == "error"}
 
 
+def test_what_was_quoted_stays_quoted() -> None:
+    text = 'services:\n a:\n  image: vllm/vllm-openai\n  command:\n  - --model\n  - Qwen/Qwen3-8B\n  - --max-model-len\n  - "999999"\n'
+    spec = imported(text, Hardware("1 * h100"))
+    better = corrected(Source("cmd", text), spec, spec.source.text.replace("999999", "40960"))
+    assert better == text.replace("999999", "40960")
+
+
 def test_without_cards_only_what_needs_none_is_judged() -> None:
     one = judged(f"vllm serve {LLAMA} -tp 3", Hardware())
     assert one.assumed

@@ -317,7 +317,10 @@ def _change(
     if setting is None:
         return [], [_flag_text(flag, now)]
     if setting.values and now not in ("on", "off"):
-        return [(setting.values[-1].span, _value_text(now))], []
+        span = setting.values[-1].span
+        mark = command.text[span.start : span.start + 1]
+        text = _value_text(now)
+        return [(span, f"{mark}{text}{mark}" if mark in tuple("\"'") and text.isalnum() else text)], []
     return [(setting.span, _flag_text(flag, now))], []
 
 
