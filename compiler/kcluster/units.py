@@ -145,7 +145,7 @@ def human(value: float, unit: Unit) -> str:
         size = abs(value)
         if size >= 0.1 * GIB:
             return f"{value / GIB:,.1f} GiB{suffix}"
-        if size >= 0.1 * MIB:
+        if size >= MIB:
             return f"{_trim(f'{value / MIB:.1f}')} MiB{suffix}"
         if size >= KIB:
             return f"{_trim(f'{value / KIB:.1f}')} KiB{suffix}"

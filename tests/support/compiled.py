@@ -61,3 +61,18 @@ def tool(name: str, package: str) -> str:
             pytest.fail(message)
         pytest.skip(message)
     return found
+
+
+def venv_tool(name: str) -> str:
+    """The path of a program that comes with the development environment. In CI a missing one fails."""
+    import sys
+
+    import pytest
+
+    found = Path(sys.executable).parent / name
+    if not found.exists():
+        message = f"{name} is not in the development environment"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return str(found)

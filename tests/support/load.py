@@ -33,11 +33,13 @@ async def request(
     """One request on a connection of its own: status, body, and when each piece came (seconds after sending)."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     try:
-        data = json.dumps({"stream": stream, **(body or {})}).encode() if method == "POST" else b""
+        content = {"stream": stream, "messages": [{"role": "user", "content": "hello"}], **(body or {})}
+        data = json.dumps(content).encode() if method == "POST" else b""
         rows = {
             "Host": "localhost",
             "X-Test-Id": name,
             "Connection": "close",
+            "Content-Type": "application/json",
             "Content-Length": str(len(data)),
             **(headers or {}),
         }

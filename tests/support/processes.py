@@ -90,3 +90,13 @@ def running(
         yield process
     finally:
         end(process)
+
+
+def gone_or(process: subprocess.Popen[bytes] | None, condition: Callable[[], bool]) -> bool:
+    """A condition, looked at while a process runs.
+
+    Raises:
+        AssertionError: the process has ended.
+    """
+    assert process is not None and process.poll() is None, "the process ended"
+    return condition()

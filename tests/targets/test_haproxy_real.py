@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.compiled import compiled, tool, two_replicas, written
+from tests.support.compiled import compiled, tool, two_replicas, venv_tool, written
 from tests.support.fronted import Fronted, fronted
 from tests.support.load import log_of, request
 from tests.support.processes import free_port, listens, wait_for
@@ -374,3 +374,14 @@ def test_haproxy_is_gone_when_its_script_is_ended(tmp_path: Path) -> None:
         case.router.terminate()
         case.router.wait(30)
         wait_for(lambda: not listens(case.port), "nothing listens any more")
+
+
+def test_the_script_is_clean(tmp_path: Path) -> None:
+    attributes = 'api_key = env("CLIENT_KEY")\ntls { certificate = "/etc/c.pem", key = "/etc/k.pem" }'
+    written(
+        two_replicas(9101, f"router haproxy {{ listen = 8443\n{attributes} }}", engine='api_key = env("K")'), tmp_path
+    )
+    place = str(tmp_path / "router/haproxy.sh")
+    for command in (["shellcheck", "-S", "style"], ["shfmt", "-d", "-i", "2"]):
+        done = subprocess.run([venv_tool(command[0]), *command[1:], place], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr

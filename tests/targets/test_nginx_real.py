@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.compiled import tool, two_replicas, written
-from tests.support.fronted import SYSTEM_PATH, Fronted, fronted
+from tests.support.compiled import tool, two_replicas, venv_tool, written
+from tests.support.fronted import SYSTEM_PATH, Fronted, certificate, fronted
 from tests.support.load import log_of, request
 from tests.support.processes import free_port
 from tests.support.stories import assert_streamed, drained, killed, streams
@@ -143,3 +143,74 @@ def test_several_serves_by_path(tmp_path: Path) -> None:
         assert answer(case, "/bigXone" + CHAT)[0] == 404
         assert answer(case, "/big.one/metrics")[0] == 404
         assert answer(case, CHAT)[0] == 404
+
+
+FORMS = {
+    "plain": (two_replicas(9101, "router nginx { listen = 8080 }"), "nginx"),
+    "everything": (
+        two_replicas(9101, 'router nginx { listen = 8443\npolicy = session\napi_key = env("CLIENT_KEY")\nTLS }',
+                     engine='api_key = env("ENGINE_KEY")'),
+        "nginx",
+    ),
+    "header": (SEVERAL.replace("ROUTE", 'header = ["X-Size", "big"]'), "nginx"),
+    "path": (SEVERAL.replace("ROUTE", 'path = "/big.one"'), "nginx"),
+    "guard": (two_replicas(9101, "router vllm-router { listen = 8080 }"), "vllm-router"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gixy_finds_nothing(tmp_path: Path, form: str) -> None:
+    """Two of its checks are left out on purpose. HSTS: a browser would refuse plain HTTP to every port of the host,
+    Prometheus' among them. A resolver: routes by header name an upstream block, and nothing else is to be looked up."""
+    text, kind = FORMS[form]
+    cert, key, _ = certificate(tmp_path)
+    text = text.replace("TLS", f'tls {{ certificate = "{cert}", key = "{key}" }}')
+    for name, port in (("{port}", 8080), ("{engine}", 9101), ("{engine2}", 9102)):
+        text = text.replace(name, str(port))
+    written(text, tmp_path)
+    place = tmp_path / f"router/{kind}.conf"
+    (place.parent / "keys.conf").write_text("map $http_authorization $kcluster_authorized { default 0; }\n")
+    done = subprocess.run(
+        [
+            venv_tool("gixy"),
+            "--skips",
+            "hsts_header,missing_resolver" if "$kcluster_route_" in place.read_text() else "hsts_header",
+            str(place),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0 and "No issues found" in done.stdout, done.stdout + done.stderr
+
+
+def test_gixy_would_find_something(tmp_path: Path) -> None:
+    written(FORMS["plain"][0], tmp_path)
+    place = tmp_path / "router/nginx.conf"
+    place.write_text(place.read_text().replace("server_tokens off;", "server_tokens on;"))
+    done = subprocess.run([venv_tool("gixy"), str(place)], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_scripts_are_clean(tmp_path: Path, form: str) -> None:
+    text, kind = FORMS[form]
+    text = text.replace("TLS", "").replace("{port}", "8080").replace("{engine}", "9101").replace("{engine2}", "9102")
+    written(text, tmp_path)
+    place = str(tmp_path / f"router/{kind}.sh")
+    for command in (["shellcheck", "-S", "style"], ["shfmt", "-d", "-i", "2"]):
+        done = subprocess.run([venv_tool(command[0]), *command[1:], place], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_adapters_are_not_loaded_from_outside(tmp_path: Path) -> None:
+    with fronted(tmp_path, "nginx") as case:
+        for path in ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/%6coad_lora_adapter"):
+            assert asyncio.run(request(case.port, path=path))[0] == 404, path
+
+
+def test_ipv6_hosts_are_listened_on(tmp_path: Path) -> None:
+    text = two_replicas(9101, 'router nginx { listen = 8080\nhost = "fd00::1" }')
+    written(text, tmp_path)
+    assert "        listen [::]:8080 ipv6only=off;\n" in (tmp_path / "router/nginx.conf").read_text()

@@ -146,7 +146,7 @@ def to_meet(serve: ServePlan, *, hardware_too: bool) -> Iterator[str]:
     """The nearest plan on this hardware that meets the bounds; where there is none and `hardware_too`, the least hardware that
     would, which is the dearest question of all."""
     from kcluster.planner.ranking import does
-    from kcluster.planner.remedies import MOST_SCALE, best_here, least_hardware
+    from kcluster.planner.remedies import best_here, least_hardware, most_nodes
 
     best = _once(serve, best_here)
     if does(best) and best.cut != serve.chosen.cut:
@@ -159,7 +159,8 @@ def to_meet(serve: ServePlan, *, hardware_too: bool) -> Iterator[str]:
         return
     least = _once(serve, least_hardware)
     if least is None:
-        yield f"no number of these cards up to {MOST_SCALE} times the nodes meets every bound"
+        most = most_nodes(len(serve.serve.cluster.nodes))
+        yield f"no number of such nodes up to {most} meets every bound"
     elif least.gpus > serve.serve.cluster.gpus:
         yield _hardware(serve, least.nodes, least.gpus_per_node, least.candidate)
 

@@ -67,7 +67,10 @@ class Automaton:
         del states[len(states) - rule.length :], values[first:]
         children: list[Any] = []
         for place, inline in rule.kept:
-            if inline:
+            if inline and not children:
+                # A list grows by reduction after reduction: what it has is taken over, since copying it would cost its square.
+                children = taken[place].children
+            elif inline:
                 children += taken[place].children
             else:
                 children.append(taken[place])

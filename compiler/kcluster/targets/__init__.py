@@ -13,6 +13,7 @@ _MODULES: Final = {
     "ray": "kcluster.targets.ray",
     "nginx": "kcluster.targets.nginx",
     "haproxy": "kcluster.targets.haproxy",
+    "vllm-router": "kcluster.targets.vllm_router",
     "monitoring": "kcluster.targets.monitoring",
     "hosts": "kcluster.targets.hosts",
     "runbook": "kcluster.targets.runbook",

@@ -20,6 +20,7 @@ from kcluster.planner.types import Plan
 from kcluster.targets.haproxy_script import script
 from kcluster.targets.header import comment_header
 from kcluster.targets.routing import Front, Route, fronts
+from kcluster.targets.tls import TLS_CIPHERS
 from kcluster.targets.types import Artifact, target
 from kcluster.units import KIB, MIB, human
 
@@ -117,6 +118,7 @@ def _global(front: Front) -> Iterator[str]:
         size = min(LARGEST_BUFFER, max(SMALLEST_BUFFER, math.ceil(front.body / KIB) * KIB))
         yield f"    tune.bufsize {size} # what of a request is looked at for its model: it stands first in most clients'\n"
     if front.tls is not None:
+        yield f"    ssl-default-bind-ciphers {TLS_CIPHERS}\n"
         yield "    ssl-default-bind-options ssl-min-ver TLSv1.2\n"
 
 
@@ -134,6 +136,7 @@ def _defaults(front: Front) -> Iterator[str]:
         "    option http-no-delay # tokens pass as they come\n"
         "    option abortonclose # a client that left frees its place in the queue\n"
         "    option http-keep-alive\n"
+        "    option idle-close-on-response # a reload closes no connection on which a request may be under way\n"
         "    option forwardfor\n"
         "    http-reuse safe\n"
         "    timeout connect 2s\n"

@@ -62,37 +62,37 @@ def _commands(front: Front) -> str:
     )
     return (
         "case ${1:-start} in\n"
-        f"  start) # listens on port {front.listen}\n"
-        "    prepare\n"
-        "    check\n"
-        '    cd "$run"\n'
-        '    exec haproxy -W -f "$conf" -p haproxy.pid\n'
-        "    ;;\n"
-        "  test)\n"
-        "    prepare\n"
-        "    check\n"
-        "    ;;\n"
-        "  reload) # takes the file as compiled; running answers finish on the old worker\n"
-        "    prepare\n"
-        "    check\n"
-        "    signal USR2\n"
-        "    ;;\n"
-        "  drain) # no new request to one replica; wait until its vllm:num_requests_running is 0, then stop it\n"
-        f"    replica=${{2:?NAME as in the cfg file, for instance {replica}}}\n"
-        "    pattern=$(printf %s \"$replica\" | sed 's/[][\\.*^$\\/]/\\\\&/g')\n"
-        + indented(known, "    ")
-        + '    sed -i "s/^\\(    server $pattern [^ ]*\\) check/\\1 weight 0 check/" "$run/$conf"\n'
-        "    check\n"
-        "    signal USR2\n"
-        "    ;;\n"
-        "  restore) # every replica back\n"
-        '    sed -i "s/ weight 0 check/ check/" "$run/$conf"\n'
-        "    check\n"
-        "    signal USR2\n"
-        "    ;;\n"
-        "  *)\n"
-        '    echo "usage: $0 start | test | reload | drain NAME | restore" >&2\n'
-        "    exit 2\n"
-        "    ;;\n"
+        f"start) # listens on port {front.listen}\n"
+        "  prepare\n"
+        "  check\n"
+        '  cd "$run"\n'
+        '  exec haproxy -W -f "$conf" -p haproxy.pid\n'
+        "  ;;\n"
+        "test)\n"
+        "  prepare\n"
+        "  check\n"
+        "  ;;\n"
+        "reload) # takes the file as compiled; running answers finish on the old worker\n"
+        "  prepare\n"
+        "  check\n"
+        "  signal USR2\n"
+        "  ;;\n"
+        "drain) # no new request to one replica; wait until its vllm:num_requests_running is 0, then stop it\n"
+        f"  replica=${{2:?NAME as in the cfg file, for instance {replica}}}\n"
+        "  pattern=$(printf %s \"$replica\" | sed 's/[][\\.*^$\\/]/\\\\&/g')\n"
+        + indented(known, "  ")
+        + '  sed -i "s/^\\(    server $pattern [^ ]*\\) check/\\1 weight 0 check/" "$run/$conf"\n'
+        "  check\n"
+        "  signal USR2\n"
+        "  ;;\n"
+        "restore) # every replica back\n"
+        '  sed -i "s/ weight 0 check/ check/" "$run/$conf"\n'
+        "  check\n"
+        "  signal USR2\n"
+        "  ;;\n"
+        "*)\n"
+        '  echo "usage: $0 start | test | reload | drain NAME | restore" >&2\n'
+        "  exit 2\n"
+        "  ;;\n"
         "esac\n"
     )

@@ -17,8 +17,9 @@ from typing import Final
 
 from kcluster.planner.types import Plan
 from kcluster.targets.header import comment_header
+from kcluster.targets.nginx_script import script, upstream_name
 from kcluster.targets.routing import Front, Route, fronts
-from kcluster.targets.shell import quote as shell_quote
+from kcluster.targets.tls import TLS_CIPHERS
 from kcluster.targets.types import Artifact, target
 from kcluster.units import MIB, human
 
@@ -34,16 +35,6 @@ _BALANCE: Final = {
     "request_id": ("hash $request_id consistent;",),
     "session": ("hash $kcluster_session consistent;",),
 }
-_CHECK_KEY: Final = (
-    "check_key() {",
-    '  [[ -n ${!1:-} ]] || { echo "set $1 to a key" >&2 && exit 2; }',
-    '  [[ ${!1} =~ ^[A-Za-z0-9._~+/=-]+$ ]] || { echo "$1 holds characters that a header cannot" >&2 && exit 2; }',
-    "}",
-    "",
-)
-_AUTHORIZED: Final = 'map $http_authorization $kcluster_authorized {\\n    default 0;\\n    "Bearer %s" 1;\\n}\\n'
-_ENGINE_KEYS: Final = "map $kcluster_chosen $kcluster_engine_key {\\n    default $http_authorization;\\n"
-_ENGINE_KEY: Final = '    "%s" "Bearer %s";\\n'
 _LEAST_OPEN: Final = ("least_conn; # answers differ in length by orders of magnitude: count what is open",)
 
 
@@ -53,8 +44,8 @@ def emit(plan: Plan) -> tuple[Artifact, ...]:
     artifacts: list[Artifact] = []
     for front in fronts(plan):
         if front.kind == "nginx":
-            artifacts.append(Artifact(f"router/{front.file_stem}.conf", "".join(_configuration(plan, front))))
-            artifacts.append(Artifact(f"router/{front.file_stem}.sh", _script(plan, front), executable=True))
+            artifacts.append(Artifact(f"router/{front.file_stem}.conf", configuration(plan, front)))
+            artifacts.append(Artifact(f"router/{front.file_stem}.sh", script(plan, front), executable=True))
     return tuple(artifacts)
 
 
@@ -69,8 +60,15 @@ def quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _configuration(plan: Plan, front: Front) -> Iterator[str]:
-    yield comment_header(plan, f"NGINX {'.'.join(map(str, FLOOR))} or newer")
+def configuration(plan: Plan, front: Front, guarded: str = "") -> str:
+    """A whole `nginx.conf`. With `guarded`, the backend is a router of that name on this machine, which NGINX stands before: it
+    is never taken out, is asked whether it is ready, and gets a session with every request."""
+    return "".join(_configuration(plan, front, guarded))
+
+
+def _configuration(plan: Plan, front: Front, guarded: str) -> Iterator[str]:
+    what = f"NGINX {'.'.join(map(str, FLOOR))} or newer"
+    yield comment_header(plan, f"{what}, before {guarded}" if guarded else what)
     yield (
         "# Start it with the script beside this file, which also drains a replica. Test: nginx -t -p DIR -c THIS.\n"
         "\n"
@@ -98,15 +96,15 @@ def _configuration(plan: Plan, front: Front) -> Iterator[str]:
         "    scgi_temp_path scgi;\n"
         "\n"
     )
-    yield from _maps(front)
+    yield from _maps(front, guarded)
     for route in front.routes:
-        yield from _upstream(front, route)
-    yield from _server(front)
+        yield from _upstream(front, route, guarded)
+    yield from _server(front, guarded)
     yield "}\n"
 
 
-def _maps(front: Front) -> Iterator[str]:
-    if front.policy == "session":
+def _maps(front: Front, guarded: str) -> Iterator[str]:
+    if front.policy == "session" or guarded:
         yield (
             "    # Requests of one session go to one replica (its prefix cache); without a session, of one client.\n"
             "    map $http_x_session_id $kcluster_session {\n"
@@ -136,46 +134,45 @@ def _choice(number: int, group: tuple[Route, ...]) -> Iterator[str]:
         if route.header is not None:
             headers.setdefault(route.header[0].lower().replace("-", "_"), []).append((route.header[1], route))
     default = next((route for route in group if route.header is None), None)
-    rest = quote(_upstream_name(default) if default else "")
+    rest = quote(upstream_name(default) if default else "")
     for place, (name, values) in enumerate(sorted(headers.items())):
         following = f"$kcluster_route_{number}_{place + 1}"
         yield f"    map $http_{name} $kcluster_route_{number}_{place} {{\n"
         yield f"        default {rest if place == len(headers) - 1 else following};\n"
         for value, route in values:
             # The backslash keeps `default`, `~…` and the like from being read as more than a value.
-            yield f"        {quote(chr(92) + value)} {quote(_upstream_name(route))};\n"
+            yield f"        {quote(chr(92) + value)} {quote(upstream_name(route))};\n"
         yield "    }\n\n"
 
 
-def _upstream_name(route: Route) -> str:
-    return f"kcluster_{route.serve.name}"
-
-
-def _upstream(front: Front, route: Route) -> Iterator[str]:
+def _upstream(front: Front, route: Route, guarded: str) -> Iterator[str]:
     cut, limits = route.serve.chosen.cut, route.serve.chosen.limits
     yield f"    # {route.serve.name}: {cut.replicas} replica{'s' if cut.replicas != 1 else ''}"
     yield f", each at most {limits.max_num_seqs} sequences at a time\n"
-    yield f"    upstream {_upstream_name(route)} {{\n"
-    yield f"        zone {_upstream_name(route)} 256k;\n"
-    for directive in _BALANCE.get(front.policy, _LEAST_OPEN):
+    yield f"    upstream {upstream_name(route)} {{\n"
+    yield f"        zone {upstream_name(route)} 256k;\n"
+    for directive in () if guarded else _BALANCE.get(front.policy, _LEAST_OPEN):
         yield f"        {directive}\n"
+    marks = "max_fails=0" if guarded else "max_fails=3 fail_timeout=5s"
     for backend in route.backends:
-        yield f"        server {backend.endpoint} max_fails=3 fail_timeout=5s; # {backend.name} on {backend.host}\n"
+        yield f"        server {backend.endpoint} {marks}; # {backend.name} on {backend.host}\n"
     yield f"        keepalive {max(64, limits.max_num_seqs)};\n"
     yield f"        keepalive_timeout {KEEPALIVE_SECONDS}s; # below the engine's 75 s, or the two race\n"
     yield "    }\n\n"
 
 
-def _server(front: Front) -> Iterator[str]:
+def _server(front: Front, guarded: str) -> Iterator[str]:
     yield "    server {\n"
+    where = f"[::]:{front.listen} ipv6only=off" if ":" in front.host else f"{front.listen}"
     if front.tls is not None:
-        yield f"        listen {front.listen} ssl;\n"
+        yield f"        listen {where} ssl;\n"
         yield f"        ssl_certificate {quote(front.tls.certificate.value)};\n"
         yield f"        ssl_certificate_key {quote(front.tls.key.value)};\n"
         yield "        ssl_protocols TLSv1.2 TLSv1.3;\n"
+        yield f"        ssl_ciphers {TLS_CIPHERS};\n"
         yield "        ssl_session_cache shared:kcluster:10m;\n"
     else:
-        yield f"        listen {front.listen};\n"
+        yield f"        listen {where};\n"
     why = (
         f"{human(front.body_figure.value, 'bytes')}: the longest prompt as JSON, and what comes beside"
         if front.body_figure
@@ -187,7 +184,7 @@ def _server(front: Front) -> Iterator[str]:
         "\n"
         "        proxy_http_version 1.1;\n"
     )
-    yield from _headers()
+    yield from _headers(guarded=guarded)
     yield (
         "        # Tokens pass as they come. Under TLS a buffered stream arrives whole at its end.\n"
         "        proxy_buffering off;\n"
@@ -211,10 +208,18 @@ def _server(front: Front) -> Iterator[str]:
         "        # For a balancer in front of this one.\n"
         "        location = /lb-health {\n"
         "            access_log off;\n"
-        '            return 200 "{\\"status\\":\\"ok\\"}";\n'
+    )
+    if guarded:
+        yield f"            proxy_pass http://{upstream_name(front.routes[0])}/readiness;\n        }}\n"
+    else:
+        yield '            return 200 "{\\"status\\":\\"ok\\"}";\n        }\n'
+    yield (
+        "        # Adapters are loaded by who runs this.\n"
+        '        location ~ "/(un)?load_lora_adapter$" {\n'
+        "            return 404;\n"
         "        }\n"
     )
-    yield from _locations(front)
+    yield from _locations(front, guarded)
     yield (
         "\n"
         "        # Everything else stays inside: the engine's key guards /v1 only, not /metrics, /sleep, /collective_rpc,\n"
@@ -226,13 +231,13 @@ def _server(front: Front) -> Iterator[str]:
     )
 
 
-def _locations(front: Front) -> Iterator[str]:
+def _locations(front: Front, guarded: str) -> Iterator[str]:
     for number, group in enumerate(_groups(front)):
         prefix = group[0].prefix
         yield f"\n        location {quote(prefix + '/v1/')} {{\n"
         if front.api_key is not None:
             yield "            if ($kcluster_authorized = 0) {\n                return 401;\n            }\n"
-        chosen = _upstream_name(group[0])
+        chosen = upstream_name(group[0])
         if any(route.header is not None for route in group):
             chosen = f"$kcluster_route_{number}_0"
             yield f'            if ({chosen} = "") {{\n                return 404;\n            }}\n'
@@ -243,11 +248,11 @@ def _locations(front: Front) -> Iterator[str]:
         if prefix:
             yield f"            rewrite {quote('^' + prefix.replace('.', '[.]') + '(/.*)')} $1 break;\n"
         if own_keys:
-            yield from (f"    {line}" for line in _headers("$kcluster_engine_key"))
+            yield from (f"    {line}" for line in _headers("$kcluster_engine_key", guarded))
         yield f"            proxy_pass http://{chosen};\n        }}\n"
 
 
-def _headers(authorization: str = "") -> Iterator[str]:
+def _headers(authorization: str = "", guarded: str = "") -> Iterator[str]:
     """What replicas are told; a block with one such line inherits none, so that all of them are written again there."""
     yield '        proxy_set_header Connection "";\n'
     yield "        proxy_set_header Host $host;\n"
@@ -256,85 +261,5 @@ def _headers(authorization: str = "") -> Iterator[str]:
     yield "        proxy_set_header X-Request-ID $request_id;\n"
     if authorization:
         yield f"        proxy_set_header Authorization {authorization};\n"
-
-
-def _script(plan: Plan, front: Front) -> str:
-    name = front.file_stem
-    port = front.listen
-    lines = [
-        "#!/usr/bin/env bash",
-        comment_header(plan, "NGINX, started in the foreground").rstrip("\n"),
-        "# usage: start | test | reload | drain HOST:PORT | restore",
-        "set -euo pipefail",
-        'here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)',
-        f'run=${{KCLUSTER_RUN_DIR:-"$here/run-{name}"}} # pid, keys and temporary files live here, beside the live copy',
-        f"conf={shell_quote(name + '.conf')}",
-        "",
-        *(_CHECK_KEY if front.api_key is not None else ()),
-        "prepare() {",
-        '  mkdir -p "$run"',
-        '  cp "$here/$conf" "$run/$conf"',
-    ]
-    if front.api_key is not None:
-        lines += _keys(front)
-    lines += [
-        "}",
-        'nginx_here() { nginx -p "$run/" -c "$run/$conf" "$@"; }',
-        "",
-        "case ${1:-start} in",
-        f"start) # listens on port {port}",
-        "  prepare",
-        "  nginx_here -t",
-        '  exec nginx -p "$run/" -c "$run/$conf" -g "daemon off;"',
-        "  ;;",
-        "test)",
-        "  prepare",
-        "  nginx_here -t",
-        "  ;;",
-        "reload) # takes the file as compiled; running answers finish on the old workers",
-        "  prepare",
-        "  nginx_here -t",
-        "  nginx_here -s reload",
-        "  ;;",
-        "drain) # no new request to one replica; wait until its vllm:num_requests_running is 0, then stop it",
-        "  replica=${2:?HOST:PORT as in the upstream block}",
-        '  grep -qF "server $replica max_fails" "$run/$conf" || { echo "no such replica, or already drained: $replica" >&2 && exit 2; }',
-        "  pattern=$(printf %s \"$replica\" | sed 's/[][\\.*^$\\/]/\\\\&/g')",
-        '  sed -i "s/server $pattern max_fails/server $pattern down max_fails/" "$run/$conf"',
-        "  nginx_here -t",
-        "  nginx_here -s reload",
-        "  ;;",
-        "restore) # every replica back",
-        '  sed -i "s/ down max_fails/ max_fails/" "$run/$conf"',
-        "  nginx_here -t",
-        "  nginx_here -s reload",
-        "  ;;",
-        "*)",
-        '  echo "usage: $0 start | test | reload | drain HOST:PORT | restore" >&2',
-        "  exit 2",
-        "  ;;",
-        "esac",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _keys(front: Front) -> Iterator[str]:
-    """The lines of `prepare` that write keys.conf: the clients' key, and engines' own where they differ from it."""
-    assert front.api_key is not None
-    variable = front.api_key.variable
-    yield f"  # Keys are checked here, and never written into {front.file_stem}.conf."
-    yield f"  check_key {variable}"
-    engines = {
-        _upstream_name(route): key.variable for route in front.routes if (key := front.engine_key(route)) is not None
-    }
-    for name in dict.fromkeys(engines.values()):
-        yield f"  check_key {name}"
-    yield "  # shellcheck disable=SC2016 # the variables in the texts are NGINX's"
-    yield "  (umask 077 && {"
-    yield f'    printf {shell_quote(_AUTHORIZED)} "${variable}"'
-    if engines:
-        yield f"    printf {shell_quote(_ENGINE_KEYS)}"
-        for upstream, name in engines.items():
-            yield f'    printf {shell_quote(_ENGINE_KEY)} {shell_quote(upstream)} "${name}"'
-        yield "    printf '}\\n'"
-    yield '  } >"$run/keys.conf")'
+    if guarded:
+        yield "        proxy_set_header X-Session-ID $kcluster_session;\n"

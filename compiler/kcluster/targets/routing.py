@@ -22,6 +22,10 @@ SHORTEST_TIMEOUT: Final = 300
 METRICS_PORTS: Final = {"haproxy": 8404, "vllm-router": 29000}
 """The first port on loopback at which a kind of router answers Prometheus."""
 
+INNER_PORTS: Final = {"vllm-router": 30000}
+"""The first port on loopback of a kind of router that must not be reached by clients: it passes every path of the engine and
+lets whoever reaches it add replicas."""
+
 RouterKind = Literal["nginx", "haproxy", "vllm-router", "llm-d"]
 
 
@@ -87,6 +91,8 @@ class Front:
 
     metrics_port: int = 0
     """Where it answers Prometheus on loopback; 0 where it has no metrics."""
+    inner_port: int = 0
+    """Where it listens on loopback behind the NGINX that clients reach; 0 where clients reach it themselves."""
 
     @property
     def file_stem(self) -> str:
@@ -173,9 +179,9 @@ def _with_metrics(found: list[Front]) -> tuple[Front, ...]:
     """The fronts with their metrics' ports: several of one kind on one host take one after the other."""
     numbered = []
     for place, front in enumerate(found):
-        first = METRICS_PORTS.get(front.kind, 0)
         before = sum(other.kind == front.kind and other.host == front.host for other in found[:place])
-        numbered.append(evolve(front, metrics_port=first + before if first else 0))
+        metrics, inner = METRICS_PORTS.get(front.kind, 0), INNER_PORTS.get(front.kind, 0)
+        numbered.append(evolve(front, metrics_port=metrics and metrics + before, inner_port=inner and inner + before))
     return tuple(numbered)
 
 

@@ -288,19 +288,13 @@ def _bracketed(host: str) -> str:
 def _stop(plan: Plan) -> Iterator[str]:
     yield "\n## Stop, drain, roll back\n\n"
     for front in fronts(plan):
-        if front.kind in ("nginx", "haproxy"):
+        if front.kind != "llm-d":
             first = next(b for route in front.routes for b in route.backends)
-            what, example = ("HOST:PORT", first.endpoint) if front.kind == "nginx" else ("NAME", first.name)
+            what, example = ("HOST:PORT", first.endpoint) if front.kind != "haproxy" else ("NAME", first.name)
             yield (
                 f"- Take one replica out: `bash router/{front.file_stem}.sh drain {what}` (for instance {code(example)}), wait until its "
                 "`vllm:num_requests_running` is 0, stop it, start it again, and after `/health` answers: "
                 f"`bash router/{front.file_stem}.sh restore`. One replica at a time.\n"
-            )
-        elif front.kind == "haproxy":
-            yield (
-                f"- Take one replica out: `echo 'set server BACKEND/SERVER state drain' | socat stdio haproxy.sock` with the names in "
-                f"{code(f'router/{front.file_stem}.cfg')}, wait until its `vllm:num_requests_running` is 0, stop it, start it again, and "
-                "after `/health` answers the same with `state ready`. One replica at a time.\n"
             )
     for serve_plan in plan.serves:
         seconds = shutdown_seconds(serve_plan)

@@ -98,8 +98,7 @@ def _script(plan: Plan, found: tuple[Turn, ...]) -> Iterator[str]:
     yield "\n"
     yield from (required(key.variable, "the key that clients send, for the completion of each replica") for key in keys)
     installed = any(turn.runtime == "systemd" for turn in found)
-    yield 'here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)\n'
-    lies = quote(installed_folder(plan)) if installed else '"$here"'
+    lies = quote(installed_folder(plan)) if installed else '"$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"'
     yield f"folder=${{KCLUSTER_DIR:-{lies}}}\n"
     yield 'read -ra ssh <<<"${KCLUSTER_SSH:-ssh -o BatchMode=yes}"\n'
     if any(turn.runtime == "shell" for turn in found):
