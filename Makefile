@@ -8,6 +8,8 @@
 .PHONY: demo test e2e check bench update gen
 .DEFAULT_GOAL := test
 BIN := .venv/bin
+# A folder of each run's own: pytest keeps the three newest of a shared one, and would clear this run's away under another's.
+PYTEST = temp=$$(mktemp -d) && trap 'rm -rf "$$temp"' EXIT && PYTEST_DEBUG_TEMPROOT="$$temp" $(BIN)/python -m pytest
 
 demo:
 	@.ci/setup run
@@ -23,14 +25,14 @@ check:
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/python -m pytest -m "not e2e" -n 2
+	$(PYTEST) -m "not e2e" -n 2
 
 e2e:
 	@.ci/setup e2e
-	KCLUSTER_RAY_BIN=$(CURDIR)/.venv-e2e/bin/ray KCLUSTER_E2E_BIN=$(CURDIR)/.venv-e2e/bin $(BIN)/python -m pytest -m e2e tests/e2e
+	export KCLUSTER_E2E_BIN=$(CURDIR)/.venv-e2e/bin KCLUSTER_RAY_BIN=$(CURDIR)/.venv-e2e/bin/ray && $(PYTEST) -m e2e tests/e2e
 
 update:
-	KCLUSTER_UPDATE_README=1 $(BIN)/python -m pytest -m "not e2e" -n 2 --snapshot-update
+	export KCLUSTER_UPDATE_README=1 && $(PYTEST) -m "not e2e" -n 2 --snapshot-update
 
 gen:
 	$(BIN)/python -m kcluster.rules.pages docs/rules
