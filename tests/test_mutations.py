@@ -179,14 +179,21 @@ def test_a_mistake_costs_no_more_than_the_spec() -> None:
     assert worst <= 8 * sound, (worst, sound)
 
 
-HOSTILE = (
-    b"\0" * 2**20, b"{" * 2**20, b"}" * 2**20, b"[" * 2**20, b'"' * 2**20, b"a " * 2**19, b"a{" * 2**18, b"1" * 2**20, b"\xf0" * 2**20,
-    b"#" * 2**20, b"\n" * 2**20, b"a = 1\n" * 2**17, "\u200b".encode() * 2**18, b"model m {}\n" * 2**16, b"x { y = [" + b"0..9," * 2**17,
+LARGEST = 2**20
+REPEATED = tuple(
+    (part * LARGEST)[: LARGEST - 1] + end
+    for part, end in (
+        (b"\0", b""), (b"{", b""), (b"}", b""), (b"[", b""), (b'"', b""), (b"'", b""), (b"a ", b""), (b"a{", b""), (b"1", b""),
+        (b"1_", b"1"), (b"1.1", b""), (b"\xf0", b""), (b"#", b""), (b"\n", b""), (b"\n ", b""), (b"a = 1\n", b""), (b"a-", b""),
+        ("\u200b".encode(), b""), (b"model m {}\n", b""), (b"0..9,", b""), (b"aaa = [", b""), (b"\\n", b""), (b"abcd ", b""),
+    )
 )  # fmt: skip
+HOSTILE = (*REPEATED, b'"' + b"a" * (LARGEST - 2) + b'"', b'"' + b"\\n" * (LARGEST // 2 - 1) + b'"')
+"""Files as large as may be, each of one thing over and over."""
 
 
 def test_memory_has_a_bound() -> None:
-    """Hostile files as large as may be, and bytes at random, in a process of their own."""
+    """Hostile files and bytes at random, in a process of their own."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.test_mutations"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600,
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'compiler'}:{ROOT}"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kcluster.source import Source
-from kcluster.syntax.limits import MAX_DEPTH, MAX_REPORTED
+from kcluster.syntax.limits import MAX_DEPTH, MAX_REPORTED, MAX_TOKENS
 from kcluster.syntax.parser import parse
 
 from .reading import read, sound, trees
@@ -63,3 +63,12 @@ def test_the_cap_closes_open_blocks() -> None:
 def test_long_lines_of_anything(piece: str) -> None:
     _, found = parse(Source("a", piece * 3000))
     assert len(found) <= MAX_REPORTED
+
+
+def test_more_signs_than_a_spec_has_end_with_one_finding() -> None:
+    """Tokens take many times the memory of their text."""
+    assert not read("#\n" + "a {}\n" * 60_000)[1]
+    for text in (",\t" * (MAX_TOKENS // 2 + 1), "a " * (MAX_TOKENS // 2 + 1)):
+        file, found = read(text)
+        assert [one.code for one in found] == ["KC007"] and not file.items and not file.complete
+        assert found[0].span.end <= MAX_TOKENS + 1

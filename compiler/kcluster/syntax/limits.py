@@ -7,6 +7,10 @@ from typing import Final
 MAX_BYTES: Final = 1024 * 1024
 """One file. A spec of a thousand serves is about half of that."""
 
+MAX_TOKENS: Final = 400_000
+"""Tokens of one file, blanks and comments included. A spec has one for three or four characters; a file of nothing but signs would
+take a gigabyte."""
+
 MAX_DEPTH: Final = 32
 """Open `{`, `[` and `(` at once. The language itself needs five; readers of the tree may recurse."""
 

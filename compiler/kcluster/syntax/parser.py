@@ -26,10 +26,15 @@ def parse(source: Source) -> tuple[ast.File, tuple[Diagnostic, ...]]:
         return ast.File(source, (), (), complete=False), findings.diagnostics()
 
     from kcluster.syntax.brackets import match_brackets
+    from kcluster.syntax.limits import MAX_TOKENS
     from kcluster.syntax.mistakes import mend
     from kcluster.syntax.recovery import read
     from kcluster.syntax.tokens import comments_of, lex
 
     tokens = lex(text)
+    if len(tokens) > MAX_TOKENS:
+        message = f"the file has more than the {MAX_TOKENS:,} words and signs that a spec has at most"
+        findings.add("KC007", message, tokens[-1].span, label="read up to here", help=("split it with `import`",))
+        return ast.File(source, (), (), complete=False), findings.diagnostics()
     items = read(match_brackets(mend(tokens, text, findings), findings), findings)
     return ast.File(source, items, comments_of(tokens), complete=not findings.any), findings.diagnostics()

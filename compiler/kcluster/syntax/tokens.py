@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from kcluster.source import Span
 from kcluster.syntax.ast import Comment
+from kcluster.syntax.limits import MAX_TOKENS
 from kcluster.syntax.tables import tables
 
 NEWLINE: Final = "_NL"
@@ -62,12 +63,13 @@ def _pattern() -> re.Pattern[str]:
     return re.compile(tables().pattern)
 
 
-def lex(text: str, start: int = 0, end: int | None = None) -> list[Token]:
-    """Every token of `text[start:end]`, blanks, comments and junk included: put together they are the text."""
+def lex(text: str, start: int = 0, end: int | None = None, most: int = MAX_TOKENS) -> list[Token]:
+    """Every token of `text[start:end]`, blanks, comments and junk included: put together they are the text. Of more than `most`
+    only that many and one."""
     match = _pattern().match
     end = len(text) if end is None else end
-    tokens = []
-    while start < end:
+    tokens: list[Token] = []
+    while start < end and len(tokens) <= most:
         found = match(text, start, end)
         # One terminal takes any character, so that the lexer never fails.
         assert found is not None
