@@ -13,12 +13,15 @@ from attrs import frozen
 ROOT = Path(__file__).resolve().parents[2]
 
 PROGRAM = """
-import json, resource, sys, time
+import json, sys, time
 sys.path.insert(0, sys.argv[1])
 text = sys.stdin.read()
 import kcluster
 from kcluster.render.plan_words import cut_words, ranged
-started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def resident():
+    # Not ru_maxrss: that starts at the size of whoever forked this process, and exec does not reset it.
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+started = resident()
 before = time.process_time()
 plan = kcluster.plan(text, path="case.kcluster")
 spent = time.process_time() - before
@@ -26,7 +29,7 @@ spent = time.process_time() - before
 chosen, timed = serve.chosen, serve.chosen.performance
 found = [(one.because, one.code) for one in serve.alternatives]
 print(json.dumps({
-    "cpu": spent, "process": time.process_time(), "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "started": started,
+    "cpu": spent, "process": time.process_time(), "peak": resident(), "started": started,
     "cut": cut_words(chosen), "fits": chosen.fits, "sla": chosen.meets_sla if chosen.verdicts else "",
     "itl": ranged(timed.itl) if timed else "", "throughput": ranged(timed.throughput) if timed else "",
     "violations": [f"{one.code} {one.because}" for one in chosen.violations],
