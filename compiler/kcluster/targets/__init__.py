@@ -16,6 +16,7 @@ _MODULES: Final = {
     "vllm-router": "kcluster.targets.vllm_router",
     "monitoring": "kcluster.targets.monitoring",
     "hosts": "kcluster.targets.hosts",
+    "systemd": "kcluster.targets.systemd",
     "runbook": "kcluster.targets.runbook",
 }
 """Target → the module that registers it, in the order in which files are written. A module is imported when asked for."""
