@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, str]] = {
     "explain": "print the page of a rule",
     "inspect": "show what is known of a model, a GPU or a link",
     "catalog": "list what is built in",
+    "lsp": "serve an editor (needs kcluster[lsp])",
 }
 
 

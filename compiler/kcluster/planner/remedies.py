@@ -14,6 +14,7 @@ from kcluster.physics.cut import Cut
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Cluster, Node
 from kcluster.physics.weights import stage_layers
+from kcluster.planner.answers import remembered
 from kcluster.planner.case import Case, Pins, case_of
 from kcluster.planner.fit import held_everywhere
 from kcluster.planner.fitting import Fit
@@ -102,6 +103,7 @@ def _open(plan: ServePlan) -> Found:
     return inquiry.search(_released(inquiry.case).pins)
 
 
+@remembered
 def longest_length(serve: ServePlan) -> int | None:
     """The longest max_model_len (tokens, at most the model's positions) of which the chosen cut's KV cache holds one request;
     None where the weights leave no room."""
@@ -125,6 +127,7 @@ def longest_length(serve: ServePlan) -> int | None:
     return low
 
 
+@remembered
 def sequences_that_fit(serve: ServePlan, tokens: int) -> Figure | None:
     """Requests of `tokens` tokens that the KV of all replicas and ranks of the chosen cut holds at once."""
     return sequences_of(_own(serve), serve.chosen, tokens)
@@ -140,6 +143,7 @@ def sequences_of(judge: Judge, candidate: Candidate, tokens: int) -> Figure | No
     return held_everywhere(held, cut)
 
 
+@remembered
 def with_fp8_kv(serve: ServePlan) -> Candidate | None:
     """The chosen cut with fp8 KV; None where it has it already or the cards or the model do not take it."""
     if serve.chosen.limits.kv_format in ("fp8", "nvfp4"):
@@ -154,12 +158,14 @@ def with_fp8_kv(serve: ServePlan) -> Candidate | None:
 _MEMORY_CODES: Final = ("KC201", "KC202", "KC203", "KC204", "KC205", "KC207")
 
 
+@remembered
 def smallest_fit(serve: ServePlan) -> Candidate | None:
     """The smallest engine (tp × pp, then the cheapest) that starts on this hardware, the cut's pins released."""
     fitting = [one for one in _open(serve).candidates if one.fits != "no" and not _errors(one)]
     return min(fitting, key=lambda one: one.cut.engine_gpus, default=None)
 
 
+@remembered
 def smaller_format(serve: ServePlan) -> tuple[WeightFormat, Candidate] | None:
     """The largest common weight format below the present one in which the chosen cut starts."""
     from kcluster.catalog.formats import WEIGHT_FORMATS
@@ -178,6 +184,7 @@ def smaller_format(serve: ServePlan) -> tuple[WeightFormat, Candidate] | None:
     return None
 
 
+@remembered
 def holding(serve: ServePlan) -> tuple[Candidate, ...]:
     """Other cuts on this hardware whose KV holds the SLA's concurrency at its longest context, the best first: at most one that
     differs in each of tensor parallel, pipeline, decode context parallel, attention ranks, replicas and KV format."""
@@ -204,6 +211,7 @@ def _change(chosen: Candidate, other: Candidate) -> str:
     return names[0] if len(names) == 1 else "cut" if names else ""
 
 
+@remembered
 def sequence_limit(serve: ServePlan) -> int | None:
     """The max_num_seqs that the chosen cut's KV cache holds of typical requests, in the engine's steps; None where none fit."""
     fit = _own(serve).fit(serve.chosen.cut, serve.chosen.limits.kv_format, serve.chosen.limits)
@@ -213,6 +221,7 @@ def sequence_limit(serve: ServePlan) -> int | None:
     return held if held < SEQUENCE_STEP else held // SEQUENCE_STEP * SEQUENCE_STEP
 
 
+@remembered
 def nearest_meeting(serve: ServePlan) -> Candidate | None:
     """The best plan on this hardware that meets every bound at its expected value, the cut's pins released; None where
     nothing does."""
@@ -220,11 +229,13 @@ def nearest_meeting(serve: ServePlan) -> Candidate | None:
     return best if does(best) else None
 
 
+@remembered
 def best_here(serve: ServePlan) -> Candidate:
     """The best plan on this hardware, the cut's pins released, whether it meets the bounds or not."""
     return _open(serve).candidates[0]
 
 
+@remembered
 def least_hardware(serve: ServePlan) -> Hardware | None:
     """The fewest cards of the first node's kind, in whole nodes or as a smaller or fuller node, on which a plan meets every bound
     and holds the typical load; None where even many times the nodes do not."""
@@ -268,6 +279,7 @@ def _serves(candidate: Candidate) -> bool:
     return does(candidate) and not any(found.code == "KC204" for found in candidate.violations)
 
 
+@remembered
 def better_layers(serve: ServePlan) -> Partition | None:
     """A partition of the layers over the chosen stages whose tightest stage holds more KV, found by moving layers from the
     tightest to the roomiest stage; None where the engine's own partition is the best."""
@@ -307,6 +319,7 @@ def _pool(fit: Fit) -> float:
     return fit.memory.kv_tokens.value if fit.memory is not None else 0.0
 
 
+@remembered
 def on_version(serve: ServePlan, version: tuple[int, ...]) -> Candidate:
     """The chosen cut and limits as another version of the engine would have them (KC806)."""
     case = _inquiry(serve).case
@@ -322,6 +335,7 @@ def on_version(serve: ServePlan, version: tuple[int, ...]) -> Candidate:
     return Judge(case).candidate(serve.chosen.cut, serve.chosen.limits.kv_format)
 
 
+@remembered
 def smaller_cut(serve: ServePlan) -> Candidate | None:
     """For a cut pinned by hand: the plan that the planner prefers where its engine takes fewer cards, or has no pipeline where
     the pinned one has; None where the pinned cut is as good (KC308)."""
@@ -356,6 +370,7 @@ def _errors(candidate: Candidate) -> bool:
     return any(found.error and found.code != "KC505" for found in candidate.violations)
 
 
+@remembered
 def with_cut(serve: ServePlan, cut: Cut) -> Candidate:
     """Any cut on this hardware, judged like the chosen one."""
     return _own(serve).candidate(cut, serve.chosen.limits.kv_format)
