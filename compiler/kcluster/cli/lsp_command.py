@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from kcluster.cli.common import OK, UsageError
 
@@ -20,5 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError('the language server needs an extra: pip install "kcluster[lsp]"') from None
     from kcluster.lsp.server import make_server
 
-    make_server().start_io()
+    # The server closes what it speaks over; the interpreter's own streams stay open for its end.
+    with os.fdopen(os.dup(0), "rb") as asked, os.fdopen(os.dup(1), "wb") as said:
+        make_server().start_io(asked, said)
     return OK

@@ -69,7 +69,8 @@ def complete(
         found = _labels(cursor)
     else:
         found = _items(cursor, versions)
-    wanted = cursor.prefix.lower()
+    number = cursor.typed is not None and cursor.typed.type == "NUMBER"
+    wanted = "" if number else cursor.prefix.lower()
     fitting = [one for one in found if wanted in one.label.lower()]
     return tuple(sorted(fitting, key=lambda one: (one.rank, not one.label.lower().startswith(wanted)))[:MOST])
 

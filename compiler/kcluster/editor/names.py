@@ -11,6 +11,7 @@ from kcluster.diagnostics.types import Edit
 from kcluster.editor.tree import Spot, schema_of, spot_at, walk, words_of
 from kcluster.source import Source, Span
 from kcluster.spec.schema import AttributeSchema
+from kcluster.spec.text import refusal
 from kcluster.syntax.ast import Attribute, Block, File, StringNode, WordNode
 from kcluster.syntax.parser import parse
 from kcluster.values import frozen
@@ -110,8 +111,9 @@ def written(text: str) -> str:
 def rename(name: Name, new: str, files: tuple[File, ...]) -> dict[Source, tuple[Edit, ...]] | str:
     """The edits that give a name a new text, by file; or a sentence that says why it cannot have it."""
     new = new.strip().strip('"')
-    if not new:
-        return "a name has at least one character"
+    reason = refusal(new, "name") if new else "has at least one character"
+    if reason is not None:
+        return f"a name {reason}"
     if definition(name, files) is None:
         return f"`{name.text}` is defined in none of these files"
     if new != name.text and new in known_names(name.kind, files):

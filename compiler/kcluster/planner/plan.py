@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from kcluster.physics.hardware import EnginePlacement
+from kcluster.planner.answers import searched
 from kcluster.planner.case import Case, case_of, default_utilization, engine_of
 from kcluster.planner.judge import Judge
 from kcluster.planner.placement import Topology
@@ -40,7 +41,7 @@ def plan(spec: Spec) -> Plan:
 def plan_serve(serve: ServeSpec, case: Case, taken: Taken | None = None) -> ServePlan:
     """Plan one serve; `taken` are ports that serves before it use and is added to."""
     judge = Judge(case)
-    found = search(judge)
+    found = searched(case, lambda: search(judge))
     chosen = found.candidates[0]
     alternatives = tuple(Alternative(candidate, *reason(case, chosen, candidate)) for candidate in found.candidates[1:])
     hosts = tuple(node.host for node in serve.cluster.nodes)
