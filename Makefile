@@ -4,7 +4,7 @@
 # make check   types and style alone
 # make bench   speed and accuracy, side by side
 # make update  rewrite the snapshots (read each before you commit it)
-# make gen     rewrite the generated pages
+# make gen     rewrite the generated pages and the editors' grammar
 .PHONY: demo test e2e check bench update gen
 .DEFAULT_GOAL := test
 BIN := .venv/bin
@@ -36,3 +36,4 @@ update:
 
 gen:
 	$(BIN)/python -m kcluster.rules.pages docs/rules
+	$(BIN)/python -m kcluster.editor.highlighting editors/vscode/syntaxes/kcluster.tmLanguage.json

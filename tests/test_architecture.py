@@ -50,6 +50,7 @@ ONLY_IN = {
     "lark": {"syntax"},
     "pygls": {"lsp", "cli"},
     "lsprotocol": {"lsp"},
+    "pygments": {"editor"},
     "jsonschema": set(),
     "tomli_w": {"targets"},
     "tomllib": {"catalog", "project", "output"},
