@@ -37,3 +37,4 @@ update:
 gen:
 	$(BIN)/python -m kcluster.rules.pages docs/rules
 	$(BIN)/python -m kcluster.editor.highlighting editors/vscode/syntaxes/kcluster.tmLanguage.json
+	$(BIN)/python -m kcluster.cli.completing

@@ -51,6 +51,7 @@ ONLY_IN = {
     "pygls": {"lsp", "cli"},
     "lsprotocol": {"lsp"},
     "pygments": {"editor"},
+    "shtab": {"cli"},
     "jsonschema": set(),
     "tomli_w": {"targets"},
     "tomllib": {"catalog", "project", "output"},

@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, str]] = {
     "inspect": "show what is known of a model, a GPU or a link",
     "catalog": "list what is built in",
     "lsp": "serve an editor (needs kcluster[lsp])",
+    "completions": "print the completions of a shell",
 }
 
 
