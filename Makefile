@@ -37,4 +37,5 @@ update:
 gen:
 	$(BIN)/python -m kcluster.rules.pages docs/rules
 	$(BIN)/python -m kcluster.editor.highlighting editors/vscode/syntaxes/kcluster.tmLanguage.json
+	$(BIN)/python -m kcluster.editor.reference docs/language.md
 	$(BIN)/python -m kcluster.cli.completing
