@@ -3,9 +3,10 @@
 # make e2e     set up, then the real engine, Ray and routers
 # make check   types and style alone
 # make bench   speed and accuracy, side by side
+# make mutations  10,000 seeded mistakes in every spec; NUMBER=… for fewer (more than an hour)
 # make update  rewrite the snapshots (read each before you commit it)
 # make gen     rewrite the generated pages and the editors' grammar
-.PHONY: demo test e2e check bench update gen
+.PHONY: demo test e2e check bench mutations update gen
 .DEFAULT_GOAL := test
 BIN := .venv/bin
 # A folder of each run's own: pytest keeps the three newest of a shared one, and would clear this run's away under another's.
@@ -30,6 +31,10 @@ test: check
 e2e:
 	@.ci/setup e2e
 	export KCLUSTER_E2E_BIN=$(CURDIR)/.venv-e2e/bin KCLUSTER_RAY_BIN=$(CURDIR)/.venv-e2e/bin/ray && $(PYTEST) -m e2e tests/e2e
+
+mutations:
+	@.ci/setup test
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.mutations $(NUMBER)
 
 update:
 	export KCLUSTER_UPDATE_README=1 && $(PYTEST) -m "not e2e" -n 2 --snapshot-update

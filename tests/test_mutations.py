@@ -1,8 +1,7 @@
 """Every real spec, spoilt in one place, through the whole way: no traceback, no hang, one mistake one finding; and `fmt` on
 whatever of it still parses.
 
-By default a sample; `KCLUSTER_MUTATIONS=10000` makes that many of every spec, in as many processes as there are cores, and prints
-what was found (`pytest -s`).
+A sample; `make mutations` makes 10,000 of every spec (`benchmarks/mutations`).
 """
 
 from __future__ import annotations
@@ -13,43 +12,24 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
-from kcluster.pipeline import Checked, decode_and_check
-from kcluster.source import Source
-from kcluster.syntax.formatter import format_source
-from kcluster.syntax.parser import parse
+from kcluster.pipeline import decode_and_check
 
-from .syntax.mutations import Mutation, character_mistakes, noise, token_mistakes, truncations
-from .syntax.reading import trees
+from .support.spoilt import counted, formats, mutations
+from .syntax.mutations import noise
 
 ROOT = Path(__file__).parent.parent
 SPECS = sorted((ROOT / "specs").rglob("*.kcluster"))
 SEED = 20261124
-ASKED = int(os.environ.get("KCLUSTER_MUTATIONS", "0"))
 SAMPLE = 30
-"""Mutations of each spec by default: about 600 in all."""
+"""Mutations of each spec: about 600 in all."""
 ALARM = 20
 """Seconds of one case before it counts as hanging: far above any, so that a busy machine raises no false alarm."""
-NAMED = tuple(f"KC10{number}" for number in range(1, 8))
 MEMORY = 300 * 2**20
-
-
-def mutations(text: str, rng: random.Random, number: int) -> Iterator[Mutation]:
-    """Single mistakes: of tokens as many as of characters, and some files that end early."""
-    part = max(1, number // 5)
-    yield from token_mistakes(text, rng, 2 * part)
-    yield from character_mistakes(text, rng, number - 3 * part)
-    yield from truncations(text, rng, part)
-
-
-def counted(checked: Checked) -> int:
-    """The findings that say that the text is not the language's, or that a name or value in it is wrong."""
-    return sum(one.code.startswith(("KC0", *NAMED)) and not one.suppressed for one in checked.diagnostics)
 
 
 class Hang(BaseException):
@@ -69,32 +49,6 @@ class Alarm:
     @staticmethod
     def rung(signum: int, frame: FrameType | None) -> None:
         raise Hang
-
-
-def words(tree: object) -> object:
-    """A tree in which `true` and `false` read as `on` and `off`, which is how `fmt` writes them."""
-    if isinstance(tree, str):
-        return {"true": "on", "false": "off"}.get(tree, tree)
-    if isinstance(tree, list | tuple):
-        return [words(inner) for inner in tree]
-    if isinstance(tree, dict):
-        return {key: words(inner) for key, inner in tree.items()}
-    return tree
-
-
-def formats(text: str) -> bool:
-    """Whether a text parses; if so, what `fmt` makes of it means the same, with every comment, and stays as it is."""
-    source = Source("t.kcluster", text)
-    file, found = parse(source)
-    if found:
-        return False
-    after = format_source(source)
-    again, errors = parse(Source("t.kcluster", after))
-    assert not errors, (text, after)
-    assert words(trees(file)) == words(trees(again)), (text, after)
-    assert [one.text.rstrip() for one in file.comments] == [one.text.rstrip() for one in again.comments], (text, after)
-    assert format_source(Source("t.kcluster", after)) == after, (text, after)
-    return True
 
 
 def run(path: Path, number: int) -> tuple[Counter[int], int, list[str]]:
@@ -199,27 +153,6 @@ def test_memory_has_a_bound() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert 20 * 2**20 < int(done.stdout) <= MEMORY, f"{int(done.stdout) / 2**20:.0f} MiB"
-
-
-@pytest.mark.skipif(not ASKED, reason="asked for with KCLUSTER_MUTATIONS=10000: it takes long")
-def test_as_many_as_asked_for() -> None:
-    from concurrent.futures import ProcessPoolExecutor
-
-    total: Counter[int] = Counter()
-    everything = parsed = 0
-    bad: list[str] = []
-    with ProcessPoolExecutor() as pool:
-        for counts, formatted, many in pool.map(run, SPECS, [ASKED] * len(SPECS)):
-            total += counts
-            everything += counts.total()
-            parsed += formatted
-            bad += many
-    print(f"\n{everything:,} different mutations of {len(SPECS)} specs; findings: {dict(sorted(total.items()))}")
-    print(
-        f"exactly one finding: {share_of_one(total):.1%} of the mistakes; formatted: {parsed:,}; more than three: {len(bad)}"
-    )
-    assert not bad, bad[:20]
-    assert share_of_one(total) >= 0.85
 
 
 def main() -> None:
