@@ -34,7 +34,12 @@ class Checked:
 
 
 def check_source(
-    source: Source, *, folder: Path | None = None, before: tuple[Diagnostic, ...] = (), trace: Reads | None = None
+    source: Source,
+    *,
+    folder: Path | None = None,
+    before: tuple[Diagnostic, ...] = (),
+    trace: Reads | None = None,
+    read: Callable[[str], bytes] | None = None,
 ) -> Checked:
     """Parse, resolve, plan and judge one source.
 
@@ -44,6 +49,7 @@ def check_source(
             place on a disk, and then nothing is read.
         before: findings of decoding the file.
         trace: told of everything that is read from disk.
+        read: reads a path in place of the disk.
     """
     from kcluster.rules import run as run_rules
     from kcluster.spec.resolve import resolve
@@ -51,7 +57,7 @@ def check_source(
     from kcluster.syntax.parser import parse
 
     file, syntax_findings = parse(source)
-    spec, spec_findings = resolve(file, folder=folder, syntax=syntax_findings, trace=trace)
+    spec, spec_findings = resolve(file, folder=folder, read=read, syntax=syntax_findings, trace=trace)
     plan: Plan | None = None
     if spec is not None:
         from kcluster.planner.plan import plan as make_plan

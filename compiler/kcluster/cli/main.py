@@ -16,6 +16,7 @@ COMMANDS: Final[dict[str, str]] = {
     "fmt": "bring specs into canonical layout",
     "plan": "show the chosen cut, and why",
     "compile": "write the files that start the cluster",
+    "diff": "show what a change of a spec changes",
     "import": "write a spec from a launch command, script or manifest",
     "explain": "print the page of a rule",
     "inspect": "show what is known of a model, a GPU or a link",

@@ -5,12 +5,13 @@
 #    source ~/.local/share/bash_completion/kcluster
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_kcluster_subparsers=(lint fmt plan compile import explain inspect catalog lsp completions)
+_shtab_kcluster_subparsers=(lint fmt plan compile diff import explain inspect catalog lsp completions)
 
 _shtab_kcluster_lint_option_strings=(-h --help --stdin-filename --format --strict --select --ignore --statistics --baseline --write-baseline --fix --unsafe-fixes --diff --no-cache --jobs --color --gpus --bus --network --nodes --engine-version --set)
 _shtab_kcluster_fmt_option_strings=(-h --help --stdin-filename --check --diff --color)
 _shtab_kcluster_plan_option_strings=(-h --help --stdin-filename --why --all --format --color)
 _shtab_kcluster_compile_option_strings=(-h --help --stdin-filename -o --output --target --check --force --color)
+_shtab_kcluster_diff_option_strings=(-h --help --format --color)
 _shtab_kcluster_import_option_strings=(-h --help -o --output --force --lint --gpus --bus --network --nodes --engine-version --set --color)
 _shtab_kcluster_explain_option_strings=(-h --help --list --format)
 _shtab_kcluster_inspect_option_strings=(-h --help --format)
@@ -36,6 +37,8 @@ _shtab_kcluster_fmt___color_choices=(auto always never)
 _shtab_kcluster_plan___format_choices=(text json toml html)
 _shtab_kcluster_plan___color_choices=(auto always never)
 _shtab_kcluster_compile___color_choices=(auto always never)
+_shtab_kcluster_diff___format_choices=(text markdown json)
+_shtab_kcluster_diff___color_choices=(auto always never)
 _shtab_kcluster_import___color_choices=(auto always never)
 _shtab_kcluster_explain___format_choices=(text json markdown)
 _shtab_kcluster_inspect_pos_0_choices=(model gpu link)
@@ -43,7 +46,7 @@ _shtab_kcluster_inspect___format_choices=(text json)
 _shtab_kcluster_catalog_pos_0_choices=(list)
 _shtab_kcluster_catalog___format_choices=(text json)
 _shtab_kcluster_completions_pos_0_choices=(bash zsh fish)
-_shtab_kcluster_pos_0_choices=(lint fmt plan compile import explain inspect catalog lsp completions)
+_shtab_kcluster_pos_0_choices=(lint fmt plan compile diff import explain inspect catalog lsp completions)
 
 _shtab_kcluster_lint_pos_0_nargs='*'
 _shtab_kcluster_lint__h_nargs=0
@@ -69,6 +72,8 @@ _shtab_kcluster_compile__h_nargs=0
 _shtab_kcluster_compile___help_nargs=0
 _shtab_kcluster_compile___check_nargs=0
 _shtab_kcluster_compile___force_nargs=0
+_shtab_kcluster_diff__h_nargs=0
+_shtab_kcluster_diff___help_nargs=0
 _shtab_kcluster_import_pos_0_nargs='*'
 _shtab_kcluster_import__h_nargs=0
 _shtab_kcluster_import___help_nargs=0

@@ -50,7 +50,7 @@ function _shtab_kcluster_using
   test "$_shtab_kcluster_cmdpath" = "$argv"
 end
 
-set -g _shtab_kcluster_commands lint fmt plan compile import explain inspect catalog lsp completions
+set -g _shtab_kcluster_commands lint fmt plan compile diff import explain inspect catalog lsp completions
 set -g _shtab_kcluster_opts_with_value --baseline --bus --color --engine-version --format --gpus --ignore --jobs --network --nodes --output --select --set --stdin-filename --target --why -o
 
 complete -c kcluster -e
@@ -105,6 +105,10 @@ complete -c kcluster -n '_shtab_kcluster_using compile' -l check -d 'write nothi
 complete -c kcluster -n '_shtab_kcluster_using compile' -l force -d 'overwrite files that kcluster did not write'
 complete -c kcluster -n '_shtab_kcluster_using compile' -l color -xka "auto always never" -d 'colours (default: on a terminal)'
 complete -c kcluster -n '_shtab_kcluster_using compile; and test $_shtab_kcluster_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a spec, a folder of specs, or - for standard input (default: the `paths` of the project'"'"'s settings, else this folder)'
+complete -c kcluster -n '_shtab_kcluster_using; and test $_shtab_kcluster_npos -eq 0' -a diff -d 'show what a change of a spec changes'
+complete -c kcluster -n '_shtab_kcluster_using diff' -s h -l help -d 'show this help message and exit'
+complete -c kcluster -n '_shtab_kcluster_using diff' -l format -xka "text markdown json" -d format
+complete -c kcluster -n '_shtab_kcluster_using diff' -l color -xka "auto always never" -d 'colours (default: on a terminal)'
 complete -c kcluster -n '_shtab_kcluster_using; and test $_shtab_kcluster_npos -eq 0' -a import -d 'write a spec from a launch command, script or manifest'
 complete -c kcluster -n '_shtab_kcluster_using import' -s h -l help -d 'show this help message and exit'
 complete -c kcluster -n '_shtab_kcluster_using import' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write the spec there; an existing file stays unless --force'

@@ -13,6 +13,7 @@ _shtab_kcluster_commands() {
     catalog:'list what is built in'
     compile:'write the files that start the cluster'
     completions:'print the completions of a shell'
+    diff:'show what a change of a spec changes'
     explain:'print the page of a rule'
     fmt:'bring specs into canonical layout'
     import:'write a spec from a launch command, script or manifest'
@@ -63,6 +64,17 @@ _shtab_kcluster_completions_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_kcluster_completions_defaults_added=0
+
+_shtab_kcluster_diff_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--format[format]:format:(text markdown json)"
+  "--color[colours (default\: on a terminal)]:color:(auto always never)"
+  ":a spec, a folder, or REV\:path of git:"
+  ":the same, of what it becomes:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_kcluster_diff_defaults_added=0
 
 _shtab_kcluster_explain_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -185,6 +197,7 @@ _shtab_kcluster() {
         catalog) _arguments -C -s $_shtab_kcluster_catalog_options ;;
         compile) _arguments -C -s $_shtab_kcluster_compile_options ;;
         completions) _arguments -C -s $_shtab_kcluster_completions_options ;;
+        diff) _arguments -C -s $_shtab_kcluster_diff_options ;;
         explain) _arguments -C -s $_shtab_kcluster_explain_options ;;
         fmt) _arguments -C -s $_shtab_kcluster_fmt_options ;;
         import) _arguments -C -s $_shtab_kcluster_import_options ;;
