@@ -131,6 +131,7 @@ def _plain(text: str) -> str:
         .replace("\\<", "&lt;")
         .replace("\\>", "&gt;")
         .replace("\\@", "@\u200b")
+        .replace("://", ":\u200b//")
     )
 
 
