@@ -12,6 +12,7 @@ from typing import Final
 from kcluster.cli.common import FAULT, USAGE, UsageError, complain
 
 COMMANDS: Final[dict[str, str]] = {
+    "init": "write a first spec from a few answers",
     "lint": "report every finding of specs",
     "fmt": "bring specs into canonical layout",
     "plan": "show the chosen cut, and why",

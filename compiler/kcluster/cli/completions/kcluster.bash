@@ -5,8 +5,9 @@
 #    source ~/.local/share/bash_completion/kcluster
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_kcluster_subparsers=(lint fmt plan compile diff import explain inspect catalog lsp completions)
+_shtab_kcluster_subparsers=(init lint fmt plan compile diff import explain inspect catalog lsp completions)
 
+_shtab_kcluster_init_option_strings=(-h --help --model --checkpoint --nodes --gpus --network --hosts --concurrency --context --prompt --completion --ttft --tokens-per-second --force --yes)
 _shtab_kcluster_lint_option_strings=(-h --help --stdin-filename --format --strict --select --ignore --statistics --baseline --write-baseline --fix --unsafe-fixes --diff --no-cache --jobs --color --gpus --bus --network --nodes --engine-version --set)
 _shtab_kcluster_fmt_option_strings=(-h --help --stdin-filename --check --diff --color)
 _shtab_kcluster_plan_option_strings=(-h --help --stdin-filename --why --all --format --color)
@@ -20,6 +21,7 @@ _shtab_kcluster_lsp_option_strings=(-h --help --stdio)
 _shtab_kcluster_completions_option_strings=(-h --help)
 _shtab_kcluster_option_strings=(-h --help --version)
 
+_shtab_kcluster_init_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_kcluster_lint_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_kcluster_lint___baseline_COMPGEN=_shtab_compgen_files
 _shtab_kcluster_fmt_pos_0_COMPGEN=_shtab_compgen_files
@@ -46,8 +48,12 @@ _shtab_kcluster_inspect___format_choices=(text json)
 _shtab_kcluster_catalog_pos_0_choices=(list)
 _shtab_kcluster_catalog___format_choices=(text json)
 _shtab_kcluster_completions_pos_0_choices=(bash zsh fish)
-_shtab_kcluster_pos_0_choices=(lint fmt plan compile diff import explain inspect catalog lsp completions)
+_shtab_kcluster_pos_0_choices=(init lint fmt plan compile diff import explain inspect catalog lsp completions)
 
+_shtab_kcluster_init__h_nargs=0
+_shtab_kcluster_init___help_nargs=0
+_shtab_kcluster_init___force_nargs=0
+_shtab_kcluster_init___yes_nargs=0
 _shtab_kcluster_lint_pos_0_nargs='*'
 _shtab_kcluster_lint__h_nargs=0
 _shtab_kcluster_lint___help_nargs=0

@@ -50,14 +50,31 @@ function _shtab_kcluster_using
   test "$_shtab_kcluster_cmdpath" = "$argv"
 end
 
-set -g _shtab_kcluster_commands lint fmt plan compile diff import explain inspect catalog lsp completions
-set -g _shtab_kcluster_opts_with_value --baseline --bus --color --engine-version --format --gpus --ignore --jobs --network --nodes --output --select --set --stdin-filename --target --why -o
+set -g _shtab_kcluster_commands init lint fmt plan compile diff import explain inspect catalog lsp completions
+set -g _shtab_kcluster_opts_with_value --baseline --bus --checkpoint --color --completion --concurrency --context --engine-version --format --gpus --hosts --ignore --jobs --model --network --nodes --output --prompt --select --set --stdin-filename --target --tokens-per-second --ttft --why -o
 
 complete -c kcluster -e
 complete -c kcluster -f
 
 complete -c kcluster -n _shtab_kcluster_using -s h -l help -d 'show this help message and exit'
 complete -c kcluster -n _shtab_kcluster_using -l version -d 'the version'
+complete -c kcluster -n '_shtab_kcluster_using; and test $_shtab_kcluster_npos -eq 0' -a init -d 'write a first spec from a few answers'
+complete -c kcluster -n '_shtab_kcluster_using init' -s h -l help -d 'show this help message and exit'
+complete -c kcluster -n '_shtab_kcluster_using init' -l model -x -d 'Which model? A Hugging Face id, such as Qwen/Qwen3-32B'
+complete -c kcluster -n '_shtab_kcluster_using init' -l checkpoint -x -d 'Another checkpoint of it, such as Qwen/Qwen3-32B-FP8?'
+complete -c kcluster -n '_shtab_kcluster_using init' -l nodes -x -d 'How many nodes?'
+complete -c kcluster -n '_shtab_kcluster_using init' -l gpus -x -d 'Which cards has each node? Such as 4 * rtx-5090'
+complete -c kcluster -n '_shtab_kcluster_using init' -l network -x -d 'What joins them? ethernet(25GbE), roce(100GbE), infiniband(ndr)'
+complete -c kcluster -n '_shtab_kcluster_using init' -l hosts -x -d 'Their addresses, one for each, separated by commas?'
+complete -c kcluster -n '_shtab_kcluster_using init' -l concurrency -x -d 'How many requests are in flight at peak?'
+complete -c kcluster -n '_shtab_kcluster_using init' -l context -x -d 'The longest prompt with its answer, in tokens?'
+complete -c kcluster -n '_shtab_kcluster_using init' -l prompt -x -d 'A typical prompt, in tokens?'
+complete -c kcluster -n '_shtab_kcluster_using init' -l completion -x -d 'A typical answer, in tokens?'
+complete -c kcluster -n '_shtab_kcluster_using init' -l ttft -x -d 'The longest wait for the first token? Such as 2s; empty for none'
+complete -c kcluster -n '_shtab_kcluster_using init' -l tokens-per-second -x -d 'How many tokens a second must each request get? Empty for none'
+complete -c kcluster -n '_shtab_kcluster_using init' -l force -d 'replace an existing file'
+complete -c kcluster -n '_shtab_kcluster_using init' -l yes -d 'ask nothing: take the defaults for what is not given'
+complete -c kcluster -n '_shtab_kcluster_using init; and test $_shtab_kcluster_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the spec to write (default: cluster.kcluster)'
 complete -c kcluster -n '_shtab_kcluster_using; and test $_shtab_kcluster_npos -eq 0' -a lint -d 'report every finding of specs'
 complete -c kcluster -n '_shtab_kcluster_using lint' -s h -l help -d 'show this help message and exit'
 complete -c kcluster -n '_shtab_kcluster_using lint' -l stdin-filename -x -d 'the path that findings name, and imports start from, for standard input'

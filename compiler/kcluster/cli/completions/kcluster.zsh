@@ -17,6 +17,7 @@ _shtab_kcluster_commands() {
     explain:'print the page of a rule'
     fmt:'bring specs into canonical layout'
     import:'write a spec from a launch command, script or manifest'
+    init:'write a first spec from a few answers'
     inspect:'show what is known of a model, a GPU or a link'
     lint:'report every finding of specs'
     lsp:'serve an editor (needs kcluster[lsp])'
@@ -116,6 +117,28 @@ _shtab_kcluster_import_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_kcluster_import_defaults_added=0
 
+_shtab_kcluster_init_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--model[Which model\? A Hugging Face id, such as Qwen\/Qwen3-32B]:VALUE:"
+  "--checkpoint[Another checkpoint of it, such as Qwen\/Qwen3-32B-FP8\?]:VALUE:"
+  "--nodes[How many nodes\?]:VALUE:"
+  "--gpus[Which cards has each node\? Such as 4 \* rtx-5090]:VALUE:"
+  "--network[What joins them\? ethernet(25GbE), roce(100GbE), infiniband(ndr)]:VALUE:"
+  "--hosts[Their addresses, one for each, separated by commas\?]:VALUE:"
+  "--concurrency[How many requests are in flight at peak\?]:VALUE:"
+  "--context[The longest prompt with its answer, in tokens\?]:VALUE:"
+  "--prompt[A typical prompt, in tokens\?]:VALUE:"
+  "--completion[A typical answer, in tokens\?]:VALUE:"
+  "--ttft[The longest wait for the first token\? Such as 2s\; empty for none]:VALUE:"
+  "--tokens-per-second[How many tokens a second must each request get\? Empty for none]:VALUE:"
+  "--force[replace an existing file]"
+  "--yes[ask nothing\: take the defaults for what is not given]"
+  ":the spec to write (default\: cluster.kcluster):_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_kcluster_init_defaults_added=0
+
 _shtab_kcluster_inspect_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--format[format]:format:(text json)"
@@ -201,6 +224,7 @@ _shtab_kcluster() {
         explain) _arguments -C -s $_shtab_kcluster_explain_options ;;
         fmt) _arguments -C -s $_shtab_kcluster_fmt_options ;;
         import) _arguments -C -s $_shtab_kcluster_import_options ;;
+        init) _arguments -C -s $_shtab_kcluster_init_options ;;
         inspect) _arguments -C -s $_shtab_kcluster_inspect_options ;;
         lint) _arguments -C -s $_shtab_kcluster_lint_options ;;
         lsp) _arguments -C -s $_shtab_kcluster_lsp_options ;;
