@@ -4,9 +4,10 @@
 # make check   types and style alone
 # make bench   speed and accuracy, side by side
 # make mutations  10,000 seeded mistakes in every spec; NUMBER=… for fewer (more than an hour)
+# make fuzz    coverage-guided fuzzing by atheris: FUZZ_SECONDS=600 of each of four drives
 # make update  rewrite the snapshots (read each before you commit it)
 # make gen     rewrite the generated pages and the editors' grammar
-.PHONY: demo test e2e check bench mutations update gen
+.PHONY: demo test e2e check bench mutations fuzz update gen
 .DEFAULT_GOAL := test
 BIN := .venv/bin
 # A folder of each run's own: pytest keeps the three newest of a shared one, and would clear this run's away under another's.
@@ -35,6 +36,14 @@ e2e:
 mutations:
 	@.ci/setup test
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.mutations $(NUMBER)
+
+FUZZ_SECONDS ?= 600
+fuzz:
+	[ -x .venv-fuzz/bin/python ] || $${PYTHON:-python3} -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement requirements-fuzz.lock
+	for drive in language lint command config; do \
+	  PYTHONPATH=compiler:$(CURDIR) .venv-fuzz/bin/python -m tests.fuzz $$drive --seconds $(FUZZ_SECONDS) || exit 1; \
+	done
 
 update:
 	export KCLUSTER_UPDATE_README=1 && $(PYTEST) -m "not e2e" -n 2 --snapshot-update

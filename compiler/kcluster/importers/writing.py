@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from kcluster.importers.words import Setting
 from kcluster.source import Span
 from kcluster.syntax.ast import Attribute, Block, File
 from kcluster.values import frozen
+
+_UNREADABLE: Final = "\ufffd"
+"""What stands for bytes that were not UTF-8; a spec may hold it only as an escape."""
 
 Path = tuple[str, ...]
 """The words that lead to a block or attribute: keywords, labels, key."""
@@ -70,8 +74,12 @@ def walk(file: File) -> Iterator[tuple[Path, Span, Span | None]]:
 
 
 def one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:300]
+    """Text for a comment: whatever a spec may not hold as it is becomes a blank."""
+    return "".join(c if c.isprintable() and c != _UNREADABLE else " " for c in text)[:300]
 
 
 def quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    """Text as a string of the language, without what no argument can hold: null characters (which shells drop too) and halves of
+    surrogate pairs."""
+    text = "".join(c for c in text if c != "\0" and not "\ud800" <= c <= "\udfff")
+    return json.dumps(text, ensure_ascii=not text.isprintable() or _UNREADABLE in text)
