@@ -66,7 +66,7 @@ def test_the_commands_that_the_readme_names_work(path_with_kcluster: str) -> Non
     """Those that change nothing: each runs as it stands."""
     text = README.read_text()
     commands = [line.partition("#")[0].strip() for line in text.splitlines() if line.startswith("kcluster ")]
-    tried = [command for command in commands if not command.startswith("kcluster fmt")]
+    tried = [command for command in commands if not command.startswith(("kcluster fmt", "kcluster init"))]
     assert len(tried) >= 6
     for command in tried:
         done = subprocess.run(
