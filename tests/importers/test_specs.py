@@ -12,7 +12,7 @@ from kcluster.cli.main import run
 from kcluster.diagnostics import Diagnostic
 from kcluster.fixes import fix
 from kcluster.importers.documents import read_text
-from kcluster.importers.judge import Judged, corrected, judge, relevant
+from kcluster.importers.judge import Judged, concerning, corrected, judge
 from kcluster.importers.specs import Hardware, Imported, to_spec
 from kcluster.pipeline import check_source
 from kcluster.source import Source
@@ -130,11 +130,7 @@ def test_the_command_is_corrected() -> None:
     text = f"vllm serve {LLAMA} -tp 4 --max_model_len 128K --gpu-memory-util=0.95"
     one = judged(text)
     assert "KC202" in {finding.code for finding in one.findings if finding.severity == "error"}
-
-    def again(spec: str) -> tuple[Diagnostic, ...]:
-        return tuple(d for d in check(Source(one.imported.source.path, spec)) if relevant(d, BOX, False))
-
-    fixed = fix(one.imported.source, again, unsafe=True)
+    fixed = fix(one.imported.source, concerning(one.imported, BOX, False, check), unsafe=True)
     better = corrected(Source("cmd", text), one.imported, fixed.text)
     assert better is not None and better != text
     assert better.startswith(f"vllm serve {LLAMA} -tp 4 --max_model_len ") and better.endswith(

@@ -17,7 +17,7 @@ from kcluster.catalog.families_common import (
     uniform,
     window,
 )
-from kcluster.catalog.families_fields import MAX_LAYERS, Fields
+from kcluster.catalog.families_fields import MAX_LAYERS, MAX_WIDTH, Fields
 from kcluster.catalog.families_vision import gemma3_vision
 from kcluster.physics.architecture import Architecture, DenseFfn, GroupedAttention, Layer
 
@@ -298,4 +298,6 @@ def gemma3(f: Fields) -> Architecture:
     kinds = layer_kinds(f, s.layers, every_nth_full(s.layers, period))
     mlps = (DenseFfn(s.intermediate),) * s.layers
     layers = mixed_attention(f, s, mlps, kinds, 4 * s.hidden, q_bias=bias, kv_bias=bias, out_bias=bias, qk_norm="head")
-    return build(f, s, layers, tied=True, scaled_positions=False, vision_parameters=gemma3_vision(f, s.hidden))
+    vision = gemma3_vision(f, s.hidden)
+    item = f.integer("mm_tokens_per_image", default=256, high=MAX_WIDTH) if vision else 0
+    return build(f, s, layers, tied=True, scaled_positions=False, vision_parameters=vision, item_tokens=item)

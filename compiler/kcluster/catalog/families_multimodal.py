@@ -65,6 +65,11 @@ def mllama(f: Fields) -> Architecture:
     return build(f, s, layers, other_parameters=8 * s.hidden, vision_parameters=mllama_vision(f, s.hidden))
 
 
+GEMMA4_VIDEO_TOKENS = 32 * (70 + 2 + 6)
+"""A video of Gemma 4 as vLLM takes it: 32 frames of 70 tokens, two marks and a time stamp (vLLM pull request 43051). Its tokens
+attend to each other in the models without per-layer embeddings (`use_bidirectional_attention = "vision"`)."""
+
+
 def _gemma4_ffn(f: Fields, intermediate: int, hidden: int) -> tuple[DenseFfn | MoeFfn, int]:
     """Gemma 4's feed-forward part and its further norms: a dense MLP, with experts beside it in the mixture variant."""
     if not f.flag("enable_moe_block"):
@@ -122,4 +127,5 @@ def gemma4(f: Fields) -> Architecture:
         beside = gemma4_vision(f, s.hidden) + gemma4_audio(f, s.hidden)
     elif f.kind == "gemma4_unified":
         beside = gemma4_embedder(f, s.hidden)
-    return build(f, s, layers, tied=True, other_parameters=other, vision_parameters=beside)
+    item = GEMMA4_VIDEO_TOKENS if f.kind == "gemma4" and beside and not per_layer else 0
+    return build(f, s, layers, tied=True, other_parameters=other, vision_parameters=beside, item_tokens=item)

@@ -13,7 +13,7 @@ from typing import Final
 from kcluster.cli.common import FINDINGS, OK, STDIN, UsageError, say, wants_color, width_of
 from kcluster.diagnostics import Diagnostic, at_worst
 from kcluster.importers.documents import Found, read_text
-from kcluster.importers.judge import Judged, corrected, judge, relevant
+from kcluster.importers.judge import Judged, concerning, corrected, judge
 from kcluster.importers.specs import Hardware
 from kcluster.source import Source
 
@@ -105,10 +105,7 @@ def _said(source: Source, judged: Judged, hardware: Hardware, found: Found) -> s
         notes.append(f"{given}: nothing that depends on the cards was judged")
     lines = "".join(f"note: {note}\n" for note in dict.fromkeys(notes))
 
-    def check(text: str) -> tuple[Diagnostic, ...]:
-        every = _check(Source(judged.imported.source.path, text))
-        return tuple(finding for finding in every if relevant(finding, hardware, judged.assumed))
-
+    check = concerning(judged.imported, hardware, judged.assumed, _check)
     fixed = fix(judged.imported.source, check, unsafe=True)
     better = corrected(source, judged.imported, fixed.text) if fixed.applied else None
     if better is not None:

@@ -7,15 +7,13 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from kcluster.catalog.engines import FlagValue
 from kcluster.catalog.gpus import find_gpu
 from kcluster.diagnostics import Diagnostic, in_order
 from kcluster.diagnostics.types import Label, Severity
 from kcluster.importers.documents import Found
-from kcluster.importers.launches import table_of
-from kcluster.importers.models import contradiction
-from kcluster.importers.specs import ENGINE, PARALLEL, SWITCHES, Hardware, Imported, degree, to_spec, world
-from kcluster.importers.words import Launch, Setting
+from kcluster.importers.own import findings
+from kcluster.importers.specs import ENGINE, PARALLEL, SWITCHES, Hardware, Imported, to_spec
+from kcluster.importers.words import Setting
 from kcluster.importers.writing import Path, walk
 from kcluster.source import Source, Span
 from kcluster.syntax.parser import parse
@@ -74,17 +72,41 @@ def judge(command: Source, found: Found, hardware: Hardware, check: Check, *, ve
     imported = to_spec(found.launches, hardware, version=version, notes=found.notes, load=False)
     kept = [
         _relocated(finding, command, imported)
-        for finding in check(imported.source)
-        if relevant(finding, hardware, assumed)
+        for finding in concerning(imported, hardware, assumed, check)(imported.source.text)
     ]
+    own: list[Diagnostic] = []
+    blind = not imported.known or any(finding.code in ("KC103", "KC107") for finding in kept)
     for launch in found.launches:
-        kept += _own(launch, command, hardware, version)
-        if not imported.known or any(finding.code in ("KC103", "KC107") for finding in kept):
-            kept += [*_flags(launch, command, version), *_open(launch, command)]
-    return Judged(imported, in_order(_once(kept)), assumed)
+        own += findings(launch, command, hardware, version, blind=blind)
+    return Judged(imported, in_order(_once([*own, *kept])), assumed)
 
 
-def relevant(finding: Diagnostic, hardware: Hardware, assumed: bool) -> bool:
+def concerning(
+    imported: Imported, hardware: Hardware, assumed: bool, check: Check
+) -> Callable[[str], tuple[Diagnostic, ...]]:
+    """A check of the spec's text, as it is or with fixes made, that gives what concerns the command.
+
+    Advice about limits that the engine took by itself is not about the command.
+    """
+
+    def judged(text: str) -> tuple[Diagnostic, ...]:
+        source = Source(imported.source.path, text)
+        file, _ = parse(source)
+        taken = tuple(span for path, span, _ in walk(file) if path[-1] in _LIMITS and imported.given.get(path) is None)
+        return tuple(
+            finding
+            for finding in check(source)
+            if _relevant(finding, hardware, assumed)
+            and (finding.severity == "error" or not any(span.contains(finding.span) for span in taken))
+        )
+
+    return judged
+
+
+_LIMITS: Final = ("max_num_seqs", "max_num_batched_tokens")
+
+
+def _relevant(finding: Diagnostic, hardware: Hardware, assumed: bool) -> bool:
     """Whether a finding of the spec is one of the command: not of the load, the links or the card that stand in for what is not
     known."""
     code = finding.code
@@ -96,7 +118,7 @@ def relevant(finding: Diagnostic, hardware: Hardware, assumed: bool) -> bool:
 
 
 def _once(findings: list[Diagnostic]) -> Iterator[Diagnostic]:
-    """Each finding once by place and code, the first of several: the spec's comes before the flags' own."""
+    """Each finding once by place and code, the first of several: the flags' own comes before the spec's."""
     seen: set[tuple[str, int, int]] = set()
     for finding in findings:
         key = (finding.code, finding.span.start, finding.span.end)
@@ -158,107 +180,6 @@ def _anchor(imported: Imported) -> Span:
     """What a finding about a whole command points at: its model, else where it begins."""
     launch = imported.launches[0]
     return launch.model.span if launch.model is not None else Span(launch.span.start, launch.span.start + 1)
-
-
-def _own(launch: Launch, command: Source, hardware: Hardware, version: str) -> Iterator[Diagnostic]:
-    """What only the command can be wrong in."""
-    for problem in launch.problems:
-        yield Diagnostic(
-            problem.code,
-            problem.message,
-            command,
-            problem.span,
-            problem.severity,
-            help=(problem.help,) if problem.help else (),
-        )
-    quantization, method = launch.setting("--quantization"), contradiction(launch)
-    if quantization is not None and method:
-        yield Diagnostic(
-            "KC804",
-            f"`--quantization {quantization.text}` contradicts the checkpoint, whose name says {method}",
-            command,
-            quantization.span,
-            "error",
-            help=("leave `--quantization` out: the engine reads it from the checkpoint",),
-        )
-    if launch.small_shm and world(launch) > 1:
-        at = launch.setting("--tensor-parallel-size") or launch.setting("--pipeline-parallel-size")
-        yield Diagnostic(
-            "KC707",
-            f"{world(launch)} ranks share a container's 64 MiB of shared memory",
-            command,
-            at.span if at is not None else launch.span,
-            "warning",
-            help=("`--ipc=host` or `--shm-size 8g`; in Kubernetes a volume of medium Memory at /dev/shm",),
-        )
-    text = hardware.gpus.partition("*")[0].strip()
-    per_node = int(text) if text.isdigit() and "*" in hardware.gpus else 0
-    executor, nodes = launch.setting("--distributed-executor-backend"), launch.setting("--nnodes")
-    if (
-        per_node
-        and hardware.nodes > 1
-        and world(launch) > per_node
-        and executor is None
-        and nodes is None
-        and degree(launch, "--data-parallel-size") == 1
-    ):
-        asked = version or launch.version
-        old = bool(asked) and tuple(int(part) for part in re.findall(r"\d+", asked)[:2]) < (0, 11)
-        at = launch.setting("--tensor-parallel-size") or launch.setting("--pipeline-parallel-size")
-        yield Diagnostic(
-            "KC303",
-            f"{world(launch)} ranks on a node of {per_node} cards, and nothing says how the engine reaches the others",
-            command,
-            at.span if at is not None else launch.span,
-            "warning" if old else "error",
-            notes=("before 0.11 the engine fell back to Ray where one was running; from 0.11 on it refuses",),
-            help=(
-                "`--distributed-executor-backend ray`, or `--nnodes`, `--node-rank` and `--master-addr` on each node",
-            ),
-        )
-
-
-def _flags(launch: Launch, command: Source, version: str) -> Iterator[Diagnostic]:
-    """What the version's flag table says, for a command whose model is not known."""
-    asked = version or launch.version
-    table = table_of(tuple(int(part) for part in re.findall(r"\d+", asked)[:3]) if asked else None)
-    for setting in launch.settings:
-        if setting.unset:
-            continue
-        name = f"{setting.flag}.{setting.key}" if setting.key else setting.flag
-        value: FlagValue = (
-            tuple(word.text for word in setting.values) if len(setting.values) > 1 else setting.text or setting.on
-        )
-        match = table.match(name)
-        if match is None and not name.startswith("-"):
-            continue
-        for problem in table.judge(name, value):
-            # What a list does not hold a plug-in or a neighbouring version may.
-            severity: Severity = "warning" if problem.kind == "hint" else "error"
-            severity = "note" if problem.kind in ("uncertain", "deprecated") else severity
-            yield Diagnostic(
-                "KC801",
-                problem.message,
-                command,
-                setting.span,
-                severity,
-                help=(f"`{problem.nearest[0]}` is near",) if problem.nearest else (),
-            )
-
-
-def _open(launch: Launch, command: Source) -> Iterator[Diagnostic]:
-    """A listener on all interfaces without a key, for a command whose spec could not be judged."""
-    host = launch.setting("--host")
-    keyed = launch.setting("--api-key") is not None or any(name == "VLLM_API_KEY" for name, _ in launch.env)
-    if host is not None and host.text in ("0.0.0.0", "::", "[::]") and not keyed:  # noqa: S104
-        yield Diagnostic(
-            "KC701",
-            f"the engine listens on all interfaces ({host.text}) without a key",
-            command,
-            host.span,
-            "warning",
-            help=("`--host 127.0.0.1` behind a router, or `--api-key`",),
-        )
 
 
 # The command with fixes made

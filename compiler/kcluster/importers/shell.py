@@ -7,6 +7,7 @@ Both sides of a condition are read, in order.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Final
 
 from kcluster.importers.words import Command, Word
@@ -24,6 +25,8 @@ _WORDS_OF_SHELL: Final = frozenset(
     {"if", "then", "else", "elif", "fi", "do", "done", "while", "until", "time", "!", "{", "}"}
 )
 _DEPTH: Final = 20
+_BRACES: Final = 64
+"""Words that one pair of braces gives at most."""
 
 
 class Shell:
@@ -102,6 +105,7 @@ class Shell:
     def _read_word(self, at: int) -> int:
         start, chars, unset = at, list[tuple[str, int]](), list[str]()
         bare = self.text[at] not in "\"'"
+        marks: set[int] = set()
         quoted = False
         while at < len(self.text):
             char = self.text[at]
@@ -136,9 +140,12 @@ class Shell:
                 chars += [(c, at) for c in " ".join(word.text for word in values or ())]
                 at = at_after
             else:
+                if char in "{,}":
+                    marks.add(len(chars))
                 chars.append((char, at))
                 at += 1
-        self._add(chars, start, at, tuple(unset), bare)
+        for part in _expanded(chars, marks):
+            self._add(part, start, at, tuple(unset), bare)
         return max(at, start + 1)
 
     def _double(self, at: int, chars: list[tuple[str, int]], unset: list[str], start: int) -> int:
@@ -284,6 +291,26 @@ class Shell:
                     places.append(self.word.places[at])
                 at += 1
         return Word(chars, tuple(places), self._span(start, end), tuple(unset))
+
+
+def _expanded(chars: list[tuple[str, int]], marks: set[int]) -> list[list[tuple[str, int]]]:
+    """A word's braces expanded as bash does: `{a,b}c` gives two words. `marks`: the braces and commas that no quote holds."""
+    opening = [at for at in sorted(marks) if chars[at][0] == "{"]
+    for start in opening[:1]:
+        depth, cuts = 0, [start]
+        for at in range(start, len(chars)):
+            if at not in marks:
+                continue
+            depth += (chars[at][0] == "{") - (chars[at][0] == "}")
+            if depth == 1 and chars[at][0] == ",":
+                cuts.append(at)
+            if depth == 0:
+                cuts.append(at)
+                break
+        if depth == 0 and 2 < len(cuts) <= _BRACES:
+            parts = [chars[one + 1 : two] for one, two in pairwise(cuts)]
+            return [[*chars[:start], *part, *chars[cuts[-1] + 1 :]] for part in parts]
+    return [chars]
 
 
 def _closing(text: str, at: int, opening: str, closing: str) -> int:

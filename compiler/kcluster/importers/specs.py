@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from kcluster.importers.defaults import cut_defaults, limit_defaults
 from kcluster.importers.models import Identified, identify
 from kcluster.importers.words import Launch, Setting
 from kcluster.importers.writing import Line, Path, Writer, quote, walk
@@ -127,7 +128,8 @@ def to_spec(
     for launch, model, name in zip(launches, models, names, strict=True):
         _sla(writer, launch, model, name, load)
     for launch, model, name in zip(launches, models, names, strict=True):
-        _serve(writer, launch, model, name, version, len(launches) > 1)
+        gpus = "" if load else hardware.gpus
+        _serve(writer, launch, model, name, version, len(launches) > 1, gpus)
     source = Source(path, format_source(Source(path, "\n".join(writer.text) + "\n")))
     file, _ = parse(source)
     origins, paths = [], {}
@@ -279,7 +281,10 @@ def _sla(writer: Writer, launch: Launch, model: Identified, name: str, load: boo
 # Serve
 
 
-def _serve(writer: Writer, launch: Launch, model: Identified, name: str, version: str, several: bool) -> None:
+def _serve(
+    writer: Writer, launch: Launch, model: Identified, name: str, version: str, several: bool, gpus: str
+) -> None:
+    """The serve of a launch; with `gpus` also what the engine takes on such cards where the command says nothing."""
     path: Path = ("serve", name)
     writer.comments([*launch.notes, *(problem.message for problem in launch.problems), *_unseen(launch)])
     writer.open(path, f"serve {name}", launch.span)
@@ -288,7 +293,7 @@ def _serve(writer: Writer, launch: Launch, model: Identified, name: str, version
     if several and launch.indices:
         writer.line(path, Line("gpus", f"[{', '.join(map(str, sorted(set(launch.indices))))}]"))
     writer.line(path, Line("router", "off"))
-    writer.block((*path, "parallel"), "parallel", list(_parallel(launch)), launch.span)
+    writer.block((*path, "parallel"), "parallel", [*_parallel(launch), *cut_defaults(launch, model)], launch.span)
     engine: Path = (*path, "engine", "vllm")
     writer.open(engine, "engine vllm", launch.span)
     written = version or launch.version
@@ -299,6 +304,8 @@ def _serve(writer: Writer, launch: Launch, model: Identified, name: str, version
         writer.line(engine, line)
         if line.setting is not None:
             used.add(line.setting.flag)
+    for line in limit_defaults(launch, model, gpus, version) if gpus else ():
+        writer.line(engine, line)
     arguments = list(_arguments(launch, model, used))
     if arguments:
         writer.block((*engine, "args"), "args", arguments, launch.span)

@@ -55,6 +55,9 @@ class Problem:
     span: Span
     severity: Literal["error", "warning", "note"] = "error"
     help: str = ""
+    note: str = ""
+    fix: tuple[Span, str] | None = None
+    """What would mend it: a place and the text that belongs there."""
 
 
 @frozen

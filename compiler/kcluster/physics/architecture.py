@@ -6,6 +6,7 @@ mixer (attention of some kind, or a recurrent block) and a feed-forward part; id
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 from kcluster.values import frozen
@@ -218,22 +219,26 @@ class Architecture:
     """Whether the published checkpoint stores embedding and head again with its MTP module (DeepSeek-V3, GLM-4.5)."""
     rope_values: int = 0
     """Values of the engine's rotary tables for a position: the rotary sizes of its distinct tables, summed."""
+    item_tokens: int = 0
+    """Tokens of the largest multimodal item where all of them attend to each other, so that the engine takes an item in one
+    step or not at all; 0 where it may cut one over steps."""
     default_positions: int | None = None
     """What the engine takes for `max_model_len` when it is told none, where that is less than `max_positions` (longrope)."""
 
     @property
     def attention(self) -> GroupedAttention | LatentAttention | None:
         """The first attention of the model, whose heads the engine divides by tensor parallel; None for none at all."""
-        for layer in self.layers:
-            for mixer in layer.mixers:
-                if isinstance(mixer, GroupedAttention | LatentAttention):
-                    return mixer
-        return None
+        return _facts(self).attention
 
     @property
     def moe(self) -> MoeFfn | None:
         """The experts of the first mixture-of-experts layer, None for a dense model."""
-        return next((layer.ffn for layer in self.layers if isinstance(layer.ffn, MoeFfn)), None)
+        return _facts(self).moe
+
+    @property
+    def kinds(self) -> tuple[Layer, ...]:
+        """The different layers, each once, in the order of the first of each."""
+        return _facts(self).kinds
 
     @property
     def latent(self) -> bool:
@@ -243,4 +248,26 @@ class Architecture:
     @property
     def recurrent(self) -> bool:
         """Whether some layers keep a state per sequence instead of KV per token (a hybrid)."""
-        return any(isinstance(m, DeltaNet | Mamba | ShortConvolution) for layer in self.layers for m in layer.mixers)
+        return _facts(self).recurrent
+
+
+@frozen(eq=False)
+class _Facts:
+    """What is asked of an architecture again and again, found in one pass over its layers."""
+
+    kinds: tuple[Layer, ...]
+    attention: GroupedAttention | LatentAttention | None
+    moe: MoeFfn | None
+    recurrent: bool
+
+
+@lru_cache(maxsize=512)
+def _facts(arch: Architecture) -> _Facts:
+    kinds = tuple(dict.fromkeys(arch.layers))
+    mixers = [mixer for layer in kinds for mixer in layer.mixers]
+    return _Facts(
+        kinds,
+        next((mixer for mixer in mixers if isinstance(mixer, GroupedAttention | LatentAttention)), None),
+        next((layer.ffn for layer in kinds if isinstance(layer.ffn, MoeFfn)), None),
+        any(isinstance(mixer, DeltaNet | Mamba | ShortConvolution) for mixer in mixers),
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 
 from kcluster.physics.architecture import Architecture
+from kcluster.physics.constraints import ITEM_FLOOR_SINCE
 from kcluster.physics.cut import Cut, EngineVersion, Limits
 from kcluster.physics.hardware import Card
 from kcluster.physics.kv import in_flight_tokens, kv_layout, longest_tokens, since, usable_blocks
@@ -125,6 +126,8 @@ def default_limits(
             if not chunked_prefill:
                 batched = max(batched, length)
             batched = min(batched, (max_num_seqs or sequences) * length)
+        if arch.item_tokens > batched and since(engine, ITEM_FLOOR_SINCE):
+            batched = min(arch.item_tokens, length or arch.item_tokens)
     else:
         batched = max_num_batched_tokens
     return (min(sequences, batched) if max_num_seqs is None else max_num_seqs, batched)

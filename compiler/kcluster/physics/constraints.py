@@ -59,7 +59,7 @@ def violations(
     """Every constraint that this cut breaks, fatal or not, in the order of their codes. Empty where nothing is wrong."""
     found = [
         *_length(arch, limits),
-        *_batch(limits),
+        *_batch(arch, limits, engine),
         *_heads(arch, cut),
         *_kv_heads(arch, cut),
         *_stages(arch, cut),
@@ -107,8 +107,8 @@ def _length(arch: Architecture, limits: Limits) -> list[Broken]:
     return [Broken("KC206", "max_model_len", because, True, figures)]
 
 
-def _batch(limits: Limits) -> list[Broken]:
-    found = []
+def _batch(arch: Architecture, limits: Limits, engine: EngineVersion) -> list[Broken]:
+    found = [*_item(arch, limits, engine), *_latent_prompt(arch, limits, engine)]
     batched = limits.max_num_batched_tokens
     if batched < limits.max_num_seqs:
         because = (
@@ -119,6 +119,45 @@ def _batch(limits: Limits) -> list[Broken]:
         because = f"{batched} batched tokens cannot hold a prompt of {limits.max_model_len} without chunked prefill"
         found.append(Broken("KC209", "max_num_batched_tokens", because, True))
     return found
+
+
+ITEMS_WHOLE_SINCE = (0, 8, 4)
+"""From vLLM 0.8.4 a step that cannot hold a multimodal item which is not cut is refused (pull request 16447)."""
+ITEM_FLOOR_SINCE = (0, 22)
+"""From about vLLM 0.22 a step that nobody sized holds one multimodal item that cannot be cut (vLLM pull request 43051)."""
+DEFAULT_STEP = 2048
+LATENT_CHUNKS_SINCE = (0, 8)
+CHUNKS_BY_LENGTH = 32 * 1024
+"""Before vLLM 0.8, models longer than this got chunked prefill, and with it the step of 2,048 tokens, by default."""
+
+
+def _item(arch: Architecture, limits: Limits, engine: EngineVersion) -> list[Broken]:
+    """A multimodal item whose tokens all attend to each other is taken in one step (vLLM, encoder_cache_manager)."""
+    batched, item = limits.max_num_batched_tokens, arch.item_tokens
+    if batched >= item or limits.language_model_only or not limits.video or not engine.at_least(*ITEMS_WHOLE_SINCE):
+        return []
+    because = (
+        f"{batched} batched tokens cannot hold one item of {item} tokens, which {arch.class_name} takes in one step"
+    )
+    # Before 0.22 the step that nobody sized was 2,048; logs of such starts leave open whether somebody had.
+    sure = batched != DEFAULT_STEP or engine.at_least(*ITEM_FLOOR_SINCE)
+    return [Broken("KC209", "max_num_batched_tokens", because, sure, (given("item_tokens", item, "tokens"),))]
+
+
+def _latent_prompt(arch: Architecture, limits: Limits, engine: EngineVersion) -> list[Broken]:
+    """Before vLLM 0.8 latent attention switched chunked prefill off and kept its step: longer prompts were refused (issue
+    13370)."""
+    batched = limits.max_num_batched_tokens
+    if (
+        not arch.latent
+        or engine.at_least(*LATENT_CHUNKS_SINCE)
+        or limits.max_model_len <= max(CHUNKS_BY_LENGTH, batched)
+    ):
+        return []
+    because = (
+        f"prompts of more than {batched} tokens are refused: latent attention has no chunked prefill before vLLM 0.8"
+    )
+    return [Broken("KC209", "max_num_batched_tokens", because, False, (given("batched", batched, "tokens"),))]
 
 
 def _heads(arch: Architecture, cut: Cut) -> list[Broken]:
@@ -141,7 +180,7 @@ def _kv_heads(arch: Architecture, cut: Cut) -> list[Broken]:
     counts = sorted(
         {
             mixer.kv_heads
-            for layer in arch.layers
+            for layer in arch.kinds
             for mixer in layer.mixers
             if isinstance(mixer, GroupedAttention) and not mixer.no_kv
         }
@@ -222,7 +261,7 @@ def _context_parallel(arch: Architecture, cut: Cut) -> list[Broken]:
         return []
     windows = any(
         isinstance(mixer, GroupedAttention) and (mixer.window or mixer.chunk)
-        for layer in arch.layers
+        for layer in arch.kinds
         for mixer in layer.mixers
     )
     if windows:
@@ -259,7 +298,7 @@ def _widths(arch: Architecture, cut: Cut) -> list[Broken]:
 
 def _dense_widths(arch: Architecture) -> tuple[int, ...]:
     widths: set[int] = set()
-    for layer in arch.layers:
+    for layer in arch.kinds:
         if isinstance(layer.ffn, DenseFfn):
             widths.add(layer.ffn.intermediate)
         elif isinstance(layer.ffn, MoeFfn):
@@ -268,7 +307,7 @@ def _dense_widths(arch: Architecture) -> tuple[int, ...]:
 
 
 def _expert_widths(arch: Architecture) -> tuple[int, ...]:
-    return tuple(sorted({layer.ffn.intermediate for layer in arch.layers if isinstance(layer.ffn, MoeFfn)}))
+    return tuple(sorted({layer.ffn.intermediate for layer in arch.kinds if isinstance(layer.ffn, MoeFfn)}))
 
 
 def _blocks(arch: Architecture, fmt: WeightFormat, cut: Cut) -> list[Broken]:

@@ -80,6 +80,8 @@ class Limits:
     kv_cache_memory_bytes: int | None = None
     block_size: int | None = None
     language_model_only: bool = False
+    video: bool = True
+    """Whether requests may have videos; `--limit-mm-per-prompt` can say that they have none."""
     speculative_tokens: int = 0
     speculative_acceptance: float = 0.0
     mtp: bool = True

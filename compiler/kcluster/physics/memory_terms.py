@@ -24,6 +24,9 @@ LARGE_COMMUNICATORS_SINCE = (0, 17)
 LATENT_PREFILL_TOKENS = 64 * 1024
 """Most tokens of earlier context whose keys and values latent attention expands at once (vLLM, mla_attention)."""
 
+VIDEO_BOUNDED_SINCE = (0, 12)
+"""Before, a Qwen3-VL was profiled with a video as long as max_model_len (QwenLM/Qwen3-VL issue 1684: 128K does not start)."""
+
 EXPERT_CHUNK_TOKENS = 16 * 1024
 """Tokens that the fused experts take at a time (vLLM, fused_moe: a larger batch is cut)."""
 
@@ -95,7 +98,7 @@ def widest_layer(arch: Architecture) -> tuple[int, int, int, int]:
     expert = 0
     visited = 0
     channels = 0
-    for layer in arch.layers:
+    for layer in arch.kinds:
         if isinstance(layer.ffn, DenseFfn):
             dense = max(dense, layer.ffn.intermediate)
         elif isinstance(layer.ffn, MoeFfn):
@@ -209,10 +212,17 @@ def sampler(arch: Architecture, limits: Limits, engine: EngineVersion, constants
     return figure
 
 
-def encoder(arch: Architecture, limits: Limits, constants: MemoryConstants) -> Figure | None:
-    """Bytes that profiling the vision encoder takes; None for a model without one, or where it is not loaded."""
+def encoder(arch: Architecture, limits: Limits, engine: EngineVersion, constants: MemoryConstants) -> Figure | None:
+    """Bytes that profiling the vision encoder takes; None for a model without one, or where it is not loaded.
+
+    The largest item is at most 16,384 tokens, but for Qwen3-VL before 0.12, whose video filled the context.
+    """
     if not arch.vision_parameters or limits.language_model_only:
         return None
+    if arch.model_type.startswith("qwen3_vl") and limits.video and not since(engine, VIDEO_BOUNDED_SINCE):
+        return scaled(
+            "memory.activation.encoder", "constant * tokens", constants.encoder, tokens=max(limits.max_model_len, 4096)
+        )
     return scaled(
         "memory.activation.encoder",
         "constant * min(tokens, 16384)",
@@ -229,7 +239,7 @@ def activation(
     parts = {"forward": forward(arch, cut, limits, constants)}
     if stage == cut.pp - 1:
         parts["sampler"] = sampler(arch, limits, engine, constants)
-    vision = encoder(arch, limits, constants) if stage == 0 else None
+    vision = encoder(arch, limits, engine, constants) if stage == 0 else None
     if vision is not None:
         parts["encoder"] = vision
     peak = derive(

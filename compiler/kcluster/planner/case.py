@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final, Literal, TypeVar
 
 from kcluster.catalog.constants import memory_constants, time_constants
@@ -47,6 +46,7 @@ class Pins:
     kv_cache_memory_bytes: int | None = None
     block_size: int | None = None
     language_model_only: bool = False
+    video: bool = True
     executor: Literal["mp", "ray"] | None = None
 
 
@@ -172,6 +172,7 @@ def pins_of(serve: ServeSpec) -> Pins:
         kv_cache_memory_bytes=_count(arguments.get("--kv-cache-memory-bytes")),
         block_size=_count(arguments.get("--block-size")),
         language_model_only=arguments.get("--language-model-only") is True,
+        video=_takes_video(arguments),
         executor=_value(engine.executor),
     )
 
@@ -220,11 +221,30 @@ def _redundant_experts(arguments: dict[str, ArgumentValue]) -> int:
     whole = arguments.get("--eplb-config")
     if not isinstance(whole, str):
         return 0
+    import json
+
     try:
         read = json.loads(whole)
     except ValueError:
         return 0
     return max(0, _count(read.get("num_redundant_experts")) or 0) if isinstance(read, dict) else 0
+
+
+def _takes_video(arguments: dict[str, ArgumentValue]) -> bool:
+    """Whether `--limit-mm-per-prompt` leaves videos in: JSON, the older `image=1,video=0`, or a dotted flag."""
+    flag = "--limit-mm-per-prompt"
+    whole, dotted = arguments.get(flag), arguments.get(f"{flag}.video")
+    if dotted is not None:
+        return _count(dotted) != 0
+    if not isinstance(whole, str):
+        return True
+    import json
+
+    try:
+        read = json.loads(whole)
+    except ValueError:
+        return "video=0" not in whole.replace(" ", "").split(",")
+    return not (isinstance(read, dict) and read.get("video") == 0)
 
 
 def _kv_format(engine: EngineSpec, arguments: dict[str, ArgumentValue]) -> KvFormat | None:

@@ -73,6 +73,7 @@ def first_limits(case: Case, cut: Cut, kv_format: KvFormat, card: Card) -> Limit
         kv_cache_memory_bytes=case.pins.kv_cache_memory_bytes,
         block_size=case.pins.block_size,
         language_model_only=case.pins.language_model_only,
+        video=case.pins.video,
         speculative_tokens=case.speculative_tokens,
         speculative_acceptance=case.speculative_acceptance,
         mtp=case.mtp,

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Iterator
 
 from kcluster.diagnostics import Diagnostic, Fix
+from kcluster.physics.capacity import most_states
+from kcluster.planner.case import engine_of
 from kcluster.planner.types import Plan, ServePlan, Violation
 from kcluster.rules import ways
 from kcluster.rules.broken import (
@@ -19,7 +21,7 @@ from kcluster.rules.fit import token_note
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, shown
 from kcluster.spec.types import Spec
-from kcluster.units import Figure, derive
+from kcluster.units import Figure
 
 
 @rule("KC205", stage="plan")
@@ -260,23 +262,12 @@ def sequence_limit(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def _states(serve: ServePlan) -> Figure | None:
-    """Sequences whose recurrent state the KV cache holds, where a hybrid is started with more; None elsewhere."""
+    """The most sequences with which a hybrid starts, where it is started with more; None elsewhere."""
     memory = serve.chosen.memory
-    if memory is None or memory.kv_cache.value <= 0 or memory.kv_fixed_bytes_per_sequence.value <= 0:
+    if memory is None or memory.kv_cache.value <= 0:
         return None
-    if not serve.serve.model.architecture.value.recurrent:
-        return None
-    held = derive(
-        "memory.state_sequences",
-        "requests",
-        "kv / state",
-        source="vLLM refuses more sequences than a hybrid has state blocks",
-        kv=memory.kv_cache,
-        state=memory.kv_fixed_bytes_per_sequence,
-    )
-    low, high = memory.kv_cache.range()
-    held = held.between(*(part / memory.kv_fixed_bytes_per_sequence.value for part in (low, high)))
-    return held if serve.chosen.limits.max_num_seqs > held.value else None
+    most = most_states(memory, serve.chosen.limits, engine_of(serve.serve))
+    return most if most is not None and serve.chosen.limits.max_num_seqs > most.value else None
 
 
 def _fewer(serve: ServePlan, violation: Violation) -> tuple[Fix, ...]:
@@ -339,7 +330,7 @@ def batched_tokens(plan: Plan) -> Iterator[Diagnostic]:
     yield from reported(
         plan,
         "KC209",
-        "error",
+        "warning",
         at=lambda serve, _: blame(serve.serve, "max_num_batched_tokens", "max_num_seqs", "chunked_prefill"),
         marks=lambda serve, _: _scheduler_marks(serve),
         help=lambda *_: ("leave `max_num_batched_tokens` out",),
