@@ -34,15 +34,11 @@ def plan_object_of(checked: Checked) -> dict[str, Any]:
 
 def _engine(plan: Plan, serve: ServePlan) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     """Flags and environment of the first process of a serve; a bare flag is True, a repeated one a list."""
-    if serve.serve.engine.name.value != "vllm" or not serve.chosen.placement:
+    if not serve.chosen.placement:
         return {}, {}
-    from kcluster.targets.layout import processes_of
-    from kcluster.targets.vllm.arguments import engine_args
-    from kcluster.targets.vllm.environment import engine_env
+    from kcluster.targets import engine_arguments
 
-    first = processes_of(plan, serve)[0]
-    flags = {flag: list(value) if isinstance(value, tuple) else value for flag, value in engine_args(plan, first)}
-    return flags, dict(engine_env(first))
+    return engine_arguments(plan, serve)
 
 
 def _router(plan: Plan, serve: ServePlan) -> Mapping[str, Any] | None:

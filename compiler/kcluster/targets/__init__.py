@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Final
 
@@ -10,6 +11,9 @@ from kcluster.targets.types import TARGETS, Artifact, Emitter
 
 _MODULES: Final = {
     "vllm": "kcluster.targets.vllm",
+    "sglang": "kcluster.targets.sglang",
+    "trtllm": "kcluster.targets.trtllm",
+    "triton": "kcluster.targets.triton",
     "ray": "kcluster.targets.ray",
     "nginx": "kcluster.targets.nginx",
     "haproxy": "kcluster.targets.haproxy",
@@ -44,16 +48,27 @@ def emitter(name: str) -> Emitter:
 def engine_arguments(plan: Plan, serve_plan: ServePlan) -> tuple[dict[str, object], dict[str, str]]:
     """The flags and the environment of a serve's engine, as `plan --format json` shows them: those of the first process of
     its first replica; a bare flag is True, several values are a list. Secrets are not among them."""
-    if serve_plan.serve.engine.name.value != "vllm":
-        return {}, {}
     from kcluster.targets.layout import processes_of
-    from kcluster.targets.vllm import engine_args, engine_env
 
     first = processes_of(plan, serve_plan)[0]
-    flags: dict[str, object] = {
-        flag: list(value) if isinstance(value, tuple) else value for flag, value in engine_args(plan, first)
-    }
-    return flags, dict(engine_env(first))
+    engine = serve_plan.serve.engine.name.value
+    if engine == "vllm":
+        from kcluster.targets.vllm import engine_args, engine_env
+
+        return _listed(engine_args(plan, first)), dict(engine_env(first))
+    from kcluster.targets.engine_script import variables
+
+    environment = {item.name: item.value for item in variables(first)}
+    if engine == "triton":
+        from kcluster.targets.triton import engine_arguments as triton_arguments
+
+        return triton_arguments(plan, first), environment
+    module = import_module(f"kcluster.targets.{engine}")
+    return _listed((one.flag, one.value) for one in module.arguments(plan, first)), environment
+
+
+def _listed(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
+    return {flag: list(value) if isinstance(value, tuple) else value for flag, value in pairs}
 
 
 def emit(plan: Plan, targets: tuple[str, ...] | None = None) -> tuple[Artifact, ...]:

@@ -161,7 +161,11 @@ def served_names(serve_plan: ServePlan) -> tuple[str, ...]:
     which a shared router picks it."""
     route = serve_plan.serve.route
     chosen = (route.model_name.value,) if route and route.model_name else ()
-    return tuple(dict.fromkeys((serve_plan.serve.model.id.value, *chosen)))
+    names = tuple(dict.fromkeys((serve_plan.serve.model.id.value, *chosen)))
+    if serve_plan.serve.engine.name.value == "triton":
+        # There a model's name is that of a folder.
+        return tuple(dict.fromkeys(segment(name) for name in names))
+    return names
 
 
 def model_location(serve_plan: ServePlan) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from kcluster.physics.results import Memory, Performance
 from kcluster.planner.types import Plan, ServePlan
+from kcluster.targets.engines import ENGINE_NAMES
 from kcluster.targets.header import header_lines, spec_name
 from kcluster.targets.hosts.firewall import firewalls
 from kcluster.targets.hosts.ready import ready_path
@@ -93,8 +94,9 @@ def _expectations(plan: Plan) -> Iterator[str]:
     yield "\n## What the hosts must have\n\n"
     for serve_plan in plan.serves:
         engine = serve_plan.serve.engine
-        version = ".".join(str(part) for part in engine.version.value)
-        yield f"- {code(serve_plan.name)}: {engine.name.value} {version} on the PATH of whoever starts the scripts"
+        version = ".".join(str(part) for part in engine.version.value if any(engine.version.value))
+        called = " ".join(part for part in (ENGINE_NAMES[engine.name.value], version) if part)
+        yield f"- {code(serve_plan.name)}: {called} on the PATH of whoever starts the scripts"
         location = model_location(serve_plan)
         if location.startswith("/"):
             yield f", and the model at {code(location)} on every host"
@@ -172,7 +174,7 @@ def _start(plan: Plan) -> Iterator[str]:
                 for node in cluster.nodes:
                     step += 1
                     yield _step(step, f"On {code(node.host)}, the Ray of {code(serve_plan.name)}", f"./{node.path}.sh")
-        started = [p for p in processes_of(plan, serve_plan) if serve_plan.serve.engine.name.value == "vllm"]
+        started = list(processes_of(plan, serve_plan))
         for process in started:
             step += 1
             yield _step(

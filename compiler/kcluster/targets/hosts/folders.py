@@ -50,7 +50,7 @@ def installed_folder(plan: Plan) -> str:
 
 def engine_processes(plan: Plan) -> tuple[Process, ...]:
     """The engine processes for which there is a start script."""
-    return tuple(p for p in processes(plan) if on_hosts(p.serve) and p.serve.serve.engine.name.value == "vllm")
+    return tuple(process for process in processes(plan) if on_hosts(process.serve))
 
 
 def unit_of(process: Process) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from kcluster.planner.types import Plan
+from kcluster.targets.engines import health_path
 from kcluster.targets.header import comment_header
 from kcluster.targets.hosts.folders import engine_processes, server_url, start_seconds
 from kcluster.targets.layout import Process, served_names
@@ -53,6 +54,7 @@ def _script(plan: Plan, process: Process) -> Iterator[str]:
     yield f"# Reading the weights, compiling and capturing graphs take up to {human(figure.value, 's')}.\n"
     yield f"limit=${{1:-{seconds}}}\n"
     yield f"url={quote(server_url(plan, process))}\n"
+    yield f"health={health_path(process.serve.serve.engine.name.value)}\n"
     yield f"body={quote(body)}\n\n"
     yield from _ask(key.value.variable if key else None)
     yield _WAIT
@@ -75,13 +77,13 @@ _WAIT: Final = """\
 ended() { [[ -n ${MAINPID:-} ]] && ! kill -0 "$MAINPID" 2>/dev/null; }
 
 deadline=$((SECONDS + limit))
-until ask --fail --output /dev/null --max-time 10 "$url/health"; do
+until ask --fail --output /dev/null --max-time 10 "$url$health"; do
   if ended; then
     echo "$url: the engine ended; its log says why" >&2
     exit 1
   fi
   if ((SECONDS >= deadline)); then
-    echo "$url did not answer /health within $limit s; the engine's log says how far it came" >&2
+    echo "$url did not answer $health within $limit s; the engine's log says how far it came" >&2
     exit 1
   fi
   sleep 2

@@ -51,7 +51,8 @@ class Turn:
 
 def turns(plan: Plan) -> tuple[Turn, ...]:
     """Every replica that can be restarted while others of its serve take the requests."""
-    processes = engine_processes(plan)
+    # When a replica has finished its answers is read from metrics that are vLLM's.
+    processes = tuple(p for p in engine_processes(plan) if p.serve.serve.engine.name.value == "vllm")
     found = []
     routes = [(front, route) for front in host_fronts(plan) for route in front.routes]
     for number, (front, route) in enumerate(routes):

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
-from kcluster.catalog.engines import FlagTable, FlagValue, flag_table
+from kcluster.catalog.engines import FlagTable, FlagValue, engine_versions, flag_table
 from kcluster.physics.results import Memory
 from kcluster.planner.types import Plan
 from kcluster.targets.layout import Process, balance, model_location, served_names, shutdown_seconds
@@ -68,8 +68,10 @@ def lacking(plan: Plan, process: Process) -> tuple[Argument, ...]:
 
 
 def table_of(process: Process) -> FlagTable:
-    """The flag table that the process's version is judged by."""
-    table = flag_table("vllm", process.serve.serve.engine.version.value)
+    """The flag table that the process's version is judged by; the newest for the vLLM inside of another server."""
+    engine = process.serve.serve.engine
+    version = engine.version.value if engine.name.value == "vllm" else max(engine_versions("vllm"))
+    table = flag_table("vllm", version)
     assert table is not None, "vLLM has flag tables"
     return table
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from kcluster.catalog.engines import FlagValue
 from kcluster.planner.types import Plan
+from kcluster.targets.engines import ENGINE_NAMES
 from kcluster.targets.header import comment_header
 from kcluster.targets.layout import Process, model_location
 from kcluster.targets.shell import (
@@ -38,16 +39,16 @@ def script(process: Process, plan: Plan, given: tuple[Argument, ...], wait: str 
             comment_header(plan, describe(process)),
             STRICT,
             "\n",
-            *_secrets(environment),
+            *secrets(environment),
             *exports(environment),
-            *_hints(process),
+            *hints(process),
             "\n",
             command_needed("vllm", "activate the environment that it is installed in"),
-            *_model_check(process),
+            *model_check(process),
             *_head_address(given),
             wait,
             "\nargs=(\n",
-            *(line for argument in given if argument.flag != "--model" for line in _array_lines(argument)),
+            *(line for argument in given if argument.flag != "--model" for line in array_lines(argument)),
             ")\n\n",
             _exec(given, environment),
         )
@@ -66,7 +67,7 @@ def config(process: Process, plan: Plan, given: tuple[Argument, ...]) -> str:
         if _repeated(process, argument):
             lines.append(f"# --{one_line(key)} is given more than once, which only the script can say.\n")
             continue
-        lines += _comment(argument.why, "")
+        lines += comment(argument.why, "")
         lines.append(document({key: _yaml_value(argument.value)}))
     return "".join(lines)
 
@@ -93,7 +94,10 @@ def describe(process: Process) -> str:
     rank = f", ranks {' '.join(str(rank) for rank in process.ranks)}" if serve_plan.chosen.cut.dp > 1 else ""
     version = ".".join(str(part) for part in engine.version.value)
     gpus = " ".join(str(gpu) for gpu in process.gpus)
-    return f"vLLM {version}, serve {serve_plan.name}{replica}{node}{rank}, on {process.host}: GPU {gpus}"
+    called = (
+        f"{ENGINE_NAMES[engine.name.value]} {version}" if any(engine.version.value) else ENGINE_NAMES[engine.name.value]
+    )
+    return f"{called}, serve {serve_plan.name}{replica}{node}{rank}, on {process.host}: GPU {gpus}"
 
 
 def exports(environment: tuple[Variable, ...]) -> Iterator[str]:
@@ -101,7 +105,7 @@ def exports(environment: tuple[Variable, ...]) -> Iterator[str]:
     for item in environment:
         if not variable_name(item.name):
             continue
-        yield from _comment(item.why, "")
+        yield from comment(item.why, "")
         if item.secret:
             yield f'export {item.name}="${{{item.value}}}"\n'
         elif item.resolve:
@@ -117,13 +121,15 @@ def resolved(variable: str, host: str) -> Iterator[str]:
     yield stop_unless(f"[[ -n ${variable} ]]", f"{host} has no address")
 
 
-def _secrets(environment: tuple[Variable, ...]) -> Iterator[str]:
+def secrets(environment: tuple[Variable, ...]) -> Iterator[str]:
+    """Lines that stop the script where a secret is not set."""
     for item in environment:
         if item.secret:
             yield required(item.value, "the key that clients send")
 
 
-def _hints(process: Process) -> Iterator[str]:
+def hints(process: Process) -> Iterator[str]:
+    """Comments on what the links of a process may need."""
     bus = process.serve.serve.cluster.nodes[process.node].bus
     if process.serve.chosen.cut.tp > 1 and not bus.peer_to_peer:
         yield "# These cards do not read each other's memory. Should NCCL hang at start, try NCCL_P2P_DISABLE=1.\n"
@@ -132,7 +138,8 @@ def _hints(process: Process) -> Iterator[str]:
         yield "# RDMA between the nodes: where NCCL picks the wrong adapter, name it in NCCL_IB_HCA.\n"
 
 
-def _model_check(process: Process) -> Iterator[str]:
+def model_check(process: Process) -> Iterator[str]:
+    """Lines that stop the script where the model's folder is not there."""
     location = model_location(process.serve)
     if location.startswith("/"):
         yield stop_unless(f"[[ -d {quote(location)} ]]", f"no model at {location}")
@@ -144,8 +151,9 @@ def _head_address(given: tuple[Argument, ...]) -> Iterator[str]:
             yield from resolved("head_address", str(argument.value))
 
 
-def _array_lines(argument: Argument) -> Iterator[str]:
-    yield from _comment(argument.why, "  ")
+def array_lines(argument: Argument) -> Iterator[str]:
+    """A flag with its reason, as entries of a bash array."""
+    yield from comment(argument.why, "  ")
     flag = quote(argument.flag)
     if argument.value is True:
         yield f"  {flag}\n"
@@ -181,7 +189,8 @@ def _exec(given: tuple[Argument, ...], environment: tuple[Variable, ...]) -> str
     return f'exec {f"env{odd} " if odd else ""}vllm serve {quote(model)} "${{args[@]}}"\n'
 
 
-def _comment(text: str, indent: str) -> Iterator[str]:
+def comment(text: str, indent: str) -> Iterator[str]:
+    """A text as comment lines."""
     text = one_line(text)
     width = 108 - len(indent)
     for line in (text,) if 0 < len(text) <= width else textwrap.wrap(text, width):

@@ -1,0 +1,364 @@
+"""SGLang, TensorRT-LLM and Triton: the same plan in their words, held to what their packages and sources say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import text_format
+from syrupy.assertion import SnapshotAssertion
+
+from kcluster.catalog.engines import flag_table
+from kcluster.physics.fractions import free_fraction, static_fraction
+from kcluster.pipeline import check_source
+from kcluster.planner.types import Plan
+from kcluster.source import Source
+from kcluster.targets import emit, engine_arguments
+from kcluster.targets.layout import processes
+from kcluster.units import GIB
+from tests.support.compiled import tool, written_to
+
+SPEC = """
+model m {{ id = "Qwen/Qwen3-235B-A22B", checkpoint = "Qwen/Qwen3-235B-A22B-FP8" }}
+hardware h {{ gpus = 8 * h100, hosts = ["127.0.0.1"], nodes = 1 }}
+sla s {{ concurrency = 64, context = 16K, prompt = 2K, completion = 500 }}
+serve chat {{
+  model = m
+  hardware = h
+  sla = s
+  parallel {{ {parallel} }}
+  engine {engine} {{
+    {settings}
+  }}
+}}
+"""
+EVERYTHING = "kv_cache = fp8\nprefix_caching = off\nkv_offload = 64GB\nmax_num_seqs = 128"
+VERSIONS = {"sglang": "0.5.23", "trtllm": "1.2", "triton": "25.10"}
+
+# What `trtllm-serve serve` takes, by commands/serve.py of the line 1.2 (NVIDIA/TensorRT-LLM@00209af).
+TRTLLM_FLAGS = {
+    "--tokenizer",
+    "--custom_tokenizer",
+    "--host",
+    "--port",
+    "--backend",
+    "--log_level",
+    "--max_beam_width",
+    "--max_batch_size",
+    "--max_num_tokens",
+    "--max_seq_len",
+    "--tensor_parallel_size",
+    "--tp_size",
+    "--pipeline_parallel_size",
+    "--pp_size",
+    "--context_parallel_size",
+    "--cp_size",
+    "--moe_expert_parallel_size",
+    "--ep_size",
+    "--moe_cluster_parallel_size",
+    "--cluster_size",
+    "--gpus_per_node",
+    "--free_gpu_memory_fraction",
+    "--kv_cache_free_gpu_memory_fraction",
+    "--num_postprocess_workers",
+    "--trust_remote_code",
+    "--revision",
+    "--config",
+    "--extra_llm_api_options",
+    "--reasoning_parser",
+    "--tool_parser",
+    "--enable_chunked_prefill",
+    "--chat_template",
+}
+# Keys of its options file, by llmapi/llm_args.py (BaseLlmArgs, TorchLlmArgs, KvCacheConfig), which forbids others.
+TRTLLM_KEYS = {"kv_cache_config", "enable_chunked_prefill", "enable_attention_dp", "pp_partition", "cuda_graph_config",
+               "speculative_config", "return_perf_metrics"}  # fmt: skip
+CACHE_KEYS = {
+    "enable_block_reuse",
+    "dtype",
+    "tokens_per_block",
+    "host_cache_size",
+    "free_gpu_memory_fraction",
+    "max_tokens",
+}
+# What Triton's OpenAI front takes, by its main.py.
+FRONT_FLAGS = {"--model-repository", "--tokenizer", "--backend", "--host", "--openai-port"}
+
+
+def planned(engine: str, parallel: str = "tp = 8", settings: str = "") -> Plan:
+    plan = accepted(engine, parallel, settings)
+    assert plan is not None
+    return plan
+
+
+def accepted(engine: str, parallel: str, settings: str) -> Plan | None:
+    """The plan; None where a value is refused."""
+    text = SPEC.format(engine=engine, parallel=parallel, settings=f'version = "{VERSIONS[engine]}"\n{settings}')
+    checked = check_source(Source("test.kcluster", text))
+    assert checked.plan is not None, checked.diagnostics
+    return None if any(one.code == "KC103" for one in checked.errors) else checked.plan
+
+
+def arguments(plan: Plan) -> dict[str, Any]:
+    return engine_arguments(plan, plan.serves[0])[0]
+
+
+def files(plan: Plan) -> dict[str, str]:
+    return {artifact.path: artifact.text for artifact in emit(plan)}
+
+
+def test_fractions_by_hand() -> None:
+    """The plan's own KV, said by each engine's share: of what is free before loading, and of what is left after it."""
+    memory = planned("sglang").serves[0].chosen.memory
+    assert memory is not None
+    weights, kv, total = (figure.value / GIB for figure in (memory.weights, memory.kv_cache, memory.total))
+    other, activation = memory.non_torch.value / GIB, memory.activation.value / GIB
+    static = (weights + kv) / (total - other)
+    free = kv / (total - weights - activation - other)
+    assert static_fraction(memory).value <= static < static_fraction(memory).value + 0.001
+    assert free_fraction(memory).value <= free < free_fraction(memory).value + 0.001
+    assert arguments(planned("sglang"))["--mem-fraction-static"] == static_fraction(memory).value
+    assert arguments(planned("trtllm"))["--kv_cache_free_gpu_memory_fraction"] == free_fraction(memory).value
+    assert static != free != 0.92
+
+
+@pytest.mark.parametrize(
+    ("parallel", "settings"),
+    [
+        ("tp = 8", ""),
+        ("tp = 8, ep = on", EVERYTHING),
+        ("tp = 2, dp = 4, ep = on", ""),
+        ("tp = 4, pp = 2", "chunked_prefill = off"),
+        ("tp = 8", 'args { "--decode-log-interval" = 10, "--tensor-parallel-size" = 8 }\nenv { SGLANG_LOG_MS = "1" }'),
+    ],
+)
+def test_sglang_takes_every_flag(parallel: str, settings: str) -> None:
+    table = flag_table("sglang", (0, 5, 23))
+    assert table is not None
+    found = arguments(planned("sglang", parallel, settings))
+    said = {
+        flag: table.judge(flag, tuple(value) if isinstance(value, list) else value) for flag, value in found.items()
+    }
+    assert {flag: problems for flag, problems in said.items() if problems} == {}
+
+
+def test_sglang_says_the_same_cut() -> None:
+    found = arguments(planned("sglang", "tp = 2, dp = 4, ep = on", EVERYTHING))
+    assert (found["--tp-size"], found["--attn-dp-size"], found["--ep-size"]) == (8, 4, 8)
+    assert found["--kv-cache-dtype"] == "fp8_e4m3"
+    assert found["--disable-radix-cache"] is True
+    assert found["--max-running-requests"] == 128 * 4
+    assert found["--hicache-size"] == 8, "64 GB over 8 cards"
+
+
+def test_a_raw_flag_takes_the_place_of_its_attribute() -> None:
+    found = arguments(
+        planned("sglang", "tp = 8", 'args { "--mem-fraction-static" = 0.7, "--pipeline-parallel-size" = 1 }')
+    )
+    assert found["--mem-fraction-static"] == 0.7
+    assert found["--pp-size"] == 1
+    assert "--pipeline-parallel-size" not in found
+
+
+@pytest.mark.parametrize(
+    "parallel", ["tp = 8, ep = on", "tp = 4, pp = 2, layers = [50, 44]", "tp = 2, dp = 4, ep = on"]
+)
+def test_trtllm_takes_every_flag_and_key(parallel: str) -> None:
+    plan = planned("trtllm", parallel, "kv_cache = fp8\nkv_offload = 64GB\nmax_num_seqs = 128")
+    assert set(arguments(plan)) <= TRTLLM_FLAGS
+    options = yaml.safe_load(next(text for path, text in files(plan).items() if path.endswith("serve-chat.yaml")))
+    assert set(options) <= TRTLLM_KEYS
+    assert set(options["kv_cache_config"]) <= CACHE_KEYS
+    assert "free_gpu_memory_fraction" not in options["kv_cache_config"], (
+        "the flag says it, and the file would beat the flag"
+    )
+    assert options["kv_cache_config"]["dtype"] == "fp8"
+    assert options["kv_cache_config"]["host_cache_size"] == 64 * 10**9
+    assert options.get("enable_attention_dp", False) is ("dp" in parallel)
+    assert options.get("pp_partition") == ([50, 44] if "pp" in parallel else None)
+
+
+def model_config() -> Any:
+    """Triton's own protobuf, without the client around it, which wants a network library."""
+    package = importlib.util.find_spec("tritonclient")
+    assert package is not None and package.submodule_search_locations
+    place = Path(package.submodule_search_locations[0]) / "grpc" / "model_config_pb2.py"
+    spec = importlib.util.spec_from_file_location("model_config_pb2", place)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ModelConfig()
+
+
+def test_triton_reads_its_repository() -> None:
+    plan = planned("triton", "tp = 8, ep = on", EVERYTHING + '\nargs { "--limit-mm-per-prompt" = "{\\"image\\": 2}" }')
+    found = {path.partition("triton-chat/")[2]: text for path, text in files(plan).items() if "triton-chat/" in path}
+    assert set(found) == {"Qwen-Qwen3-235B-A22B/config.pbtxt", "Qwen-Qwen3-235B-A22B/1/model.json"}
+    config = text_format.Parse(found["Qwen-Qwen3-235B-A22B/config.pbtxt"], model_config())
+    assert (config.name, config.backend, config.max_batch_size) == ("Qwen-Qwen3-235B-A22B", "vllm", 0)
+    assert config.model_transaction_policy.decoupled
+    assert [one.name for one in config.input][:2] == ["text_input", "stream"]
+    assert config.parameters["REPORT_CUSTOM_METRICS"].string_value == "true"
+    keys = json.loads(found["Qwen-Qwen3-235B-A22B/1/model.json"])
+    assert (keys["tensor_parallel_size"], keys["enable_expert_parallel"], keys["kv_cache_dtype"]) == (8, True, "fp8")
+    assert keys["enable_prefix_caching"] is False
+    assert keys["limit_mm_per_prompt"] == {"image": 2}
+    table = flag_table("vllm", (0, 33))
+    assert table is not None
+    unknown = [
+        key
+        for key in keys
+        if key not in ("model", "disable_log_stats") and table.find("--" + key.replace("_", "-")) is None
+    ]
+    assert unknown == []
+    flags = set(
+        re.findall(
+            r"^  (--[a-z-]+)", next(t for p, t in files(plan).items() if p.endswith("serve-chat.sh")), re.MULTILINE
+        )
+    )
+    assert flags == FRONT_FLAGS
+
+
+@pytest.mark.parametrize("engine", sorted(VERSIONS))
+def test_the_files(engine: str, snapshot: SnapshotAssertion) -> None:
+    """The whole of what is written for the engine itself, to be read by people when it changes."""
+    own = {path: text for path, text in files(planned(engine)).items() if "/serve-" in path or "/triton-" in path}
+    assert "\n".join(f"===== {path}\n{text}" for path, text in own.items()) == snapshot
+
+
+@pytest.mark.parametrize("engine", sorted(VERSIONS))
+def test_scripts_are_clean(engine: str, tmp_path: Path) -> None:
+    settings = 'api_key = env("SGLANG_KEY")' if engine == "sglang" else ""
+    plan = planned(engine, "tp = 8", settings)
+    for index, (path, text) in enumerate(files(plan).items()):
+        if not path.endswith(".sh"):
+            continue
+        place = tmp_path / f"{index}.sh"
+        place.write_text(text)
+        for name, *options in (("shellcheck", "-S", "style"), ("shfmt", "-d", "-i", "2")):
+            program = shutil.which(name) or str(Path(".venv/bin") / name)
+            ended = subprocess.run([program, *options, str(place)], capture_output=True, text=True, check=False)
+            assert ended.returncode == 0, path + ended.stdout + ended.stderr
+
+
+def start(folder: Path, plan: Plan, program: str, body: str) -> subprocess.Popen[bytes]:
+    """The start script with a stand-in for the program that it becomes."""
+    written_to(folder, emit(plan))
+    stand_in = folder / "bin" / program
+    stand_in.parent.mkdir()
+    stand_in.write_text(f"#!/bin/bash\n{body}\n")
+    stand_in.chmod(0o755)
+    environment = {
+        "PATH": f"{stand_in.parent}:/usr/bin:/bin",
+        "HOME": str(folder),
+        "SGLANG_KEY": "sk-1",
+        "TMPDIR": str(folder),
+    }
+    script = next(folder.glob("nodes/*/serve-chat.sh"))
+    return subprocess.Popen(["bash", str(script)], env=environment, cwd=folder)
+
+
+def until(there: Path) -> None:
+    end = time.monotonic() + 60
+    while not there.exists():
+        assert time.monotonic() < end, f"{there} did not appear"
+        time.sleep(0.02)
+
+
+def test_sglang_gets_its_key_from_a_file_that_goes_again(tmp_path: Path) -> None:
+    body = (
+        f'printf "%s\\n" "$@" >"{tmp_path}/argv"; cp "$4" "{tmp_path}/config"; stat -c %a "$4" >"{tmp_path}/mode"\n'
+        f'trap \'touch "{tmp_path}/finished"; exit 3\' TERM\ntouch "{tmp_path}/up"\nwhile :; do sleep 0.05; done'
+    )
+    plan = planned("sglang", "tp = 8", 'api_key = env("SGLANG_KEY")')
+    running = start(tmp_path, plan, "python3", body)
+    try:
+        until(tmp_path / "up")
+        argv = (tmp_path / "argv").read_text()
+        assert argv.startswith("-m\nsglang.launch_server\n--config\n")
+        assert "sk-1" not in argv
+        assert yaml.safe_load((tmp_path / "config").read_text()) == {"api-key": "sk-1"}
+        assert (tmp_path / "mode").read_text().strip() == "600"
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == 3, "the engine's own status"
+        assert (tmp_path / "finished").exists(), "it was told, and finished"
+        assert list(tmp_path.glob("tmp.*")) == []
+    finally:
+        if running.poll() is None:
+            os.kill(running.pid, signal.SIGKILL)
+            running.wait(60)
+
+
+@pytest.mark.parametrize("engine", ["trtllm", "triton"])
+def test_paths_beside_the_script_are_found_from_anywhere(engine: str, tmp_path: Path) -> None:
+    program = {"trtllm": "trtllm-serve", "triton": "python3"}[engine]
+    running = start(tmp_path, planned(engine), program, f'pwd >"{tmp_path}/where"')
+    assert running.wait(60) == 0
+    where = Path((tmp_path / "where").read_text().strip())
+    assert where == tmp_path / "nodes" / "127.0.0.1"
+    assert (
+        where / ("serve-chat.yaml" if engine == "trtllm" else "triton-chat/Qwen-Qwen3-235B-A22B/1/model.json")
+    ).exists()
+
+
+HOSTILE = (
+    "$(touch CANARY)",
+    "`touch CANARY`",
+    '"; touch CANARY; "',
+    "'; touch CANARY; '",
+    "a: b\n- c",
+    "--evil",
+    "x\\nname: 1",
+)
+
+
+@pytest.mark.parametrize("engine", sorted(VERSIONS))
+def test_hostile_strings_stay_strings(engine: str, tmp_path: Path) -> None:
+    tool("bash", "bash")
+    plain = set(files(planned(engine, "tp = 8", 'args { "--chat-template" = "x" }\nenv { SOME = "x" }')))
+    reached = 0
+    for number, hostile in enumerate(HOSTILE):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        text = json.dumps(hostile.replace("CANARY", str(folder / "canary")))
+        plan = accepted(engine, "tp = 8", f'args {{ "--chat-template" = {text} }}\nenv {{ SOME = {text} }}')
+        if plan is None:
+            continue
+        reached += 1
+        found = files(plan)
+        assert set(found) == plain
+        for path, content in found.items():
+            if path.endswith("model.json"):
+                assert json.loads(content)["chat_template"] == json.loads(text)
+            if path.endswith("config.pbtxt"):
+                text_format.Parse(content, model_config())
+            if path.endswith(".yaml"):
+                assert set(yaml.safe_load(content)) <= TRTLLM_KEYS
+        program = {"trtllm": "trtllm-serve"}.get(engine, "python3")
+        assert start(folder, plan, program, "exit 0").wait(60) == 0
+        assert not (folder / "canary").exists()
+    assert reached >= 5, "most of them are allowed in a free text"
+
+
+def test_several_nodes_of_sglang_meet_at_the_first() -> None:
+    text = SPEC.format(engine="sglang", parallel="tp = 8, pp = 2", settings='version = "0.5.23"')
+    text = text.replace(
+        'hosts = ["127.0.0.1"], nodes = 1', 'hosts = ["10.0.0.1", "10.0.0.2"], network = 8 * infiniband(ndr)'
+    )
+    plan = check_source(Source("t", text)).plan
+    assert plan is not None
+    from kcluster.targets.sglang import arguments as of
+
+    ranks = [{one.flag: one.value for one in of(plan, process)} for process in processes(plan)]
+    assert [(rank["--nnodes"], rank["--node-rank"]) for rank in ranks] == [(2, 0), (2, 1)]
+    assert {rank["--dist-init-addr"] for rank in ranks} == {"10.0.0.1:29501"}
