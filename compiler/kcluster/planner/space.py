@@ -100,7 +100,7 @@ def context_counts(case: Case, tp: int) -> tuple[int, ...]:
     if case.pins.dcp is not None:
         return (case.pins.dcp,)
     attention = case.architecture.attention
-    if attention is None:
+    if attention is None or case.engine.name == "trtllm":  # its context parallelism is another kind
         return (1,)
     copies = tp
     if isinstance(attention, GroupedAttention):
