@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import kcluster
@@ -40,7 +41,12 @@ def compiled(spec: str) -> dict[str, Artifact]:
 
 def written(spec: str, folder: Path) -> Path:
     """The artifacts of a spec in a folder, programs executable."""
-    for artifact in compiled(spec).values():
+    return written_to(folder, compiled(spec).values())
+
+
+def written_to(folder: Path, artifacts: Iterable[Artifact]) -> Path:
+    """Artifacts in a folder, programs executable."""
+    for artifact in artifacts:
         place = folder / artifact.path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(artifact.text)
