@@ -108,7 +108,7 @@ serve s { model = m, hardware = h, engine vllm { env { HF_TOKEN = "swordfish-of-
     assert "swordfish" not in said
 
 
-def test_the_vllm_router_hashes_a_header_that_it_does_not_set(check: Check) -> None:
+def test_the_vllm_router_s_nginx_sets_the_session_that_it_hashes(check: Check) -> None:
     text = """model m { id = "meta-llama/Llama-3.1-8B-Instruct" }
 hardware h { gpus = 2 * h100-sxm }
 sla a { concurrency = 2, context = 8K, prompt = 2K, completion = 500 }
@@ -119,7 +119,12 @@ serve s {
   router vllm-router { listen = 8080, policy = POLICY }
 }
 """
-    for policy, wanted in (("session", True), ("consistent_hash", True), ("cache_aware", False)):
+    for policy, wanted in (
+        ("session", False),
+        ("consistent_hash", False),
+        ("cache_aware", False),
+        ("request_id", True),
+    ):
         checked = check(text.replace("POLICY", policy))
         assert ("KC604" in {found.code for found in checked.diagnostics}) is wanted, described(checked)
 

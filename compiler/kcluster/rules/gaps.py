@@ -9,7 +9,8 @@ from kcluster.diagnostics import Diagnostic
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.rules.finding import Place, blame, finding, head_of, place_of, written
 from kcluster.rules.registry import rule
-from kcluster.rules.routing import router_of, written_mark
+from kcluster.rules.router_gaps import router_needs
+from kcluster.rules.routing import router_of
 from kcluster.rules.words import listed
 from kcluster.spec.types import ServeSpec
 
@@ -55,21 +56,14 @@ def target_needs_more(plan: Plan) -> Iterator[Diagnostic]:
     The targets' own documentation: llm-d's guides are Kustomize overlays for Kubernetes; SGLang, TensorRT-LLM and Triton name their settings
     in their command line's `--help`.
     """
+    told: set[int] = set()
     for serve in plan.serves:
-        found = [*_router_needs(plan, serve.serve), *_kubernetes(serve.serve), *_engine_gaps(serve)]
+        found = [*_kubernetes(plan, serve), *_engine_gaps(plan, serve)]
+        router = router_of(plan.spec, serve.serve)
+        if router is not None:
+            found += router_needs(plan, serve, router, first=id(router) not in told)
+            told.add(id(router))
         yield from found or _unwritten(plan, serve.serve)
-
-
-def _router_needs(plan: Plan, serve: ServeSpec) -> Iterator[Diagnostic]:
-    router = router_of(plan.spec, serve)
-    if router is not None and router.kind.value == "llm-d" and serve.runtime.value != "kubernetes":
-        yield finding(
-            "KC605",
-            f"`llm-d` routes between pods, and `{serve.name}` runs under `{serve.runtime.value}`",
-            head_of(router),
-            marks=(written_mark(serve, "runtime", "not Kubernetes"),),
-            help=("`runtime = kubernetes` with a `kubernetes` block, or another router",),
-        )
 
 
 def _unwritten(plan: Plan, serve: ServeSpec) -> Iterator[Diagnostic]:
@@ -85,7 +79,7 @@ def _unwritten(plan: Plan, serve: ServeSpec) -> Iterator[Diagnostic]:
             place_of(engine) if engine.written else head_of(serve),
             help=("`engine vllm`",),
         )
-    if router is not None and router.kind.value not in names:
+    if router is not None and router.kind.value not in {"llm-d", *names}:
         yield finding(
             "KC605",
             f"this version writes no files for the router `{router.kind.value}`",
@@ -101,7 +95,8 @@ def _unwritten(plan: Plan, serve: ServeSpec) -> Iterator[Diagnostic]:
         )
 
 
-def _kubernetes(spec: ServeSpec) -> Iterator[Diagnostic]:
+def _kubernetes(plan: Plan, serve: ServePlan) -> Iterator[Diagnostic]:
+    spec = serve.serve
     if spec.runtime.value != "kubernetes":
         return
     at = place_of(spec.runtime) if spec.runtime.written else head_of(spec)
@@ -112,11 +107,30 @@ def _kubernetes(spec: ServeSpec) -> Iterator[Diagnostic]:
             at,
             help=('`kubernetes { namespace = "llm", claim = "models" }`',),
         )
-    elif spec.kubernetes.claim is None and spec.hardware.model_path is not None:
+        return
+    block = Place(spec.source, spec.kubernetes.block, True)
+    if spec.kubernetes.namespace is None:
+        yield finding(
+            "KC605", "a Kubernetes manifest needs a namespace", block, help=('`namespace = "llm"` in the block',)
+        )
+    yield from _claim(spec, block)
+    if spec.engine.name.value == "vllm":
+        from kcluster.targets.kubernetes import shape_of
+
+        shape = shape_of(plan, serve)
+        if isinstance(shape, str):
+            place = blame(spec, "executor", "balance", "version", "pp", "tp", "dp")
+            yield finding("KC605", f"no pods can be written for `{serve.name}`: {shape}", place)
+
+
+def _claim(spec: ServeSpec, block: Place) -> Iterator[Diagnostic]:
+    folder = spec.hardware.model_path
+    where = folder.value if folder is not None else spec.model.checkpoint.value
+    if where.startswith("/") and spec.kubernetes is not None and spec.kubernetes.claim is None:
         yield finding(
             "KC605",
-            f"`model_path` is inside a volume that no claim names: `{spec.hardware.model_path.value}`",
-            Place(spec.source, spec.kubernetes.block, True),
+            f"the model is inside a volume that no claim names: `{where}`",
+            block,
             help=('`claim = "models"` in the `kubernetes` block',),
         )
 
@@ -131,18 +145,48 @@ _NO_COUNTERPART: Final = {
 _CALLED: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "triton": "Triton"}
 
 
-def _engine_gaps(plan: ServePlan) -> Iterator[Diagnostic]:
-    """Settings that the chosen engine has no counterpart for."""
-    serve = plan.serve
+def _engine_gaps(plan: Plan, serve_plan: ServePlan) -> Iterator[Diagnostic]:
+    """Settings that the chosen engine, or this version of it, has no counterpart for."""
+    serve = serve_plan.serve
     engine = serve.engine.name.value
     for subject in _NO_COUNTERPART.get(engine, ()):
         place = written(serve, subject)
         if place is not None:
             yield finding("KC605", f"{_CALLED[engine]} has no counterpart of `{subject}`", place)
-    lacking = [name for name, size in (("dcp", plan.chosen.cut.dcp),) if size > 1 and engine != "vllm"]
+    lacking = [name for name, size in (("dcp", serve_plan.chosen.cut.dcp),) if size > 1 and engine != "vllm"]
     if lacking:
         yield finding(
             "KC605",
             f"{_CALLED[engine]} has no counterpart of {listed(f'`{name}`' for name in lacking)}",
             blame(serve, *lacking),
         )
+    if engine == "vllm":
+        yield from _lacking_flags(plan, serve_plan)
+
+
+def _lacking_flags(plan: Plan, serve_plan: ServePlan) -> Iterator[Diagnostic]:
+    """What the plan asks for and this version of vLLM has no flag for. The newest version with a table has them all."""
+    from kcluster.catalog.engines import engine_versions
+
+    version = serve_plan.serve.engine.version.value
+    if version >= max(engine_versions("vllm")):
+        return
+    from kcluster.rules.engine import ATTRIBUTE_OF_FLAG
+    from kcluster.targets.layout import processes_of
+    from kcluster.targets.vllm import lacking
+
+    told = set()
+    for process in processes_of(plan, serve_plan):
+        for argument in lacking(plan, process):
+            if argument.flag in told:
+                continue
+            told.add(argument.flag)
+            attribute = ATTRIBUTE_OF_FLAG.get(argument.flag)
+            number = ".".join(str(part) for part in version)
+            yield finding(
+                "KC605",
+                f"vLLM {number} has no `{argument.flag}`, "
+                + (f"which `{attribute}` needs" if attribute else "which this plan needs"),
+                blame(serve_plan.serve, *((attribute,) if attribute else ()), "version"),
+                help=("a later `version`",),
+            )

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kcluster.diagnostics import Diagnostic
-from kcluster.planner.types import Plan
+from kcluster.planner.types import Plan, ServePlan
 from kcluster.rules.finding import Mark, Place, finding, gpus_of, head_of, place_of, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, counted, listed
 from kcluster.spec.types import HardwareSpec, Spec, Value
-
-if TYPE_CHECKING:
-    pass
-
 
 LAST_PORT: Final = 65535
 
@@ -98,24 +94,63 @@ def port_clash(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def _listeners(plan: Plan) -> Iterator[tuple[str, int, str, Place]]:
-    """Everything that listens: (host, port, who, where the spec says so)."""
+    """Everything that listens on a host: (host, port, who, where the spec says so)."""
     from kcluster.targets.routing import fronts
 
     for serve in plan.serves:
-        at = written(serve.serve, "port") or head_of(serve.serve)
-        for replica, (placement, ports) in enumerate(zip(serve.chosen.placement, serve.ports, strict=False)):
-            host = serve.hosts[placement.nodes[0]]
-            called = f"replica {replica} of `{serve.name}`" if len(serve.ports) > 1 else f"`{serve.name}`"
-            yield host, ports.http, called, at
-            for port, what in ((ports.master, "its torch store"), (ports.dp_rpc, "its ranks")):
-                if port:
-                    yield host, port, f"{called} for {what}", at
+        if serve.serve.runtime.value != "kubernetes":
+            yield from _of_engines(plan, serve)
     for front in fronts(plan):
+        if front.kind == "llm-d":
+            continue
         at = head_of(front.routes[0].serve.serve)
         if front.spec is not None:
             listen = front.spec.listen
             at = place_of(listen) if listen is not None and listen.written else head_of(front.spec)
-        yield front.host, front.listen, f"the router `{front.file_stem}`", at
+        called = f"the router `{front.file_stem}`"
+        yield front.host, front.listen, called, at
+        for port, what in ((front.inner_port, "behind its NGINX"), (front.metrics_port, "for its metrics")):
+            if port:
+                yield front.host, port, f"{called} {what}", at
+
+
+def _of_engines(plan: Plan, serve: ServePlan) -> Iterator[tuple[str, int, str, Place]]:
+    from kcluster.targets.layout import processes_of
+
+    at = written(serve.serve, "port") or head_of(serve.serve)
+    several = len(serve.ports) > 1
+    for replica, (placement, ports) in enumerate(zip(serve.chosen.placement, serve.ports, strict=False)):
+        host = serve.hosts[placement.nodes[0]]
+        called = f"replica {replica} of `{serve.name}`" if several else f"`{serve.name}`"
+        yield host, ports.http, called, at
+        for port, what in ((ports.master, "its torch store"), (ports.dp_rpc, "its ranks")):
+            if port:
+                yield host, port, f"{called} for {what}", at
+    if serve.chosen.cut.dp > 1:
+        for process in processes_of(plan, serve):
+            if process.answers and (process.host, process.port) != _first(serve, process.replica):
+                called = f"rank {process.ranks[0]} of replica {process.replica} of `{serve.name}`"
+                yield process.host, process.port, called, at
+    if serve.distribution == "ray":
+        yield from _of_ray(plan, serve, at)
+
+
+def _first(serve: ServePlan, replica: int) -> tuple[str, int]:
+    """Where the first server of a replica listens."""
+    return serve.hosts[serve.chosen.placement[replica].nodes[0]], serve.ports[replica].http
+
+
+def _of_ray(plan: Plan, serve: ServePlan, at: Place) -> Iterator[tuple[str, int, str, Place]]:
+    from kcluster.targets.ray import fixed_ports, ray_clusters
+
+    for cluster in ray_clusters(plan):
+        if cluster.head.serve is serve:
+            for node in cluster.nodes:
+                called = f"the Ray of replica {node.replica} of `{serve.name}`"
+                for name, port in fixed_ports(node):
+                    # The engine's own record of the port of Ray's head.
+                    if not (name == "gcs" and port == serve.ports[node.replica].master):
+                        yield node.host, port, called, at
 
 
 def _written_ports(plan: Plan) -> Iterator[Value[int]]:
@@ -198,8 +233,8 @@ def hosts_missing(plan: Plan) -> Iterator[Diagnostic]:
             )
     for serve in plan.serves:
         hardware = serve.serve.hardware
-        if hardware.name in miscounted:
-            continue
+        if hardware.name in miscounted or serve.serve.runtime.value == "kubernetes":
+            continue  # pods get their addresses from the cluster
         used = sorted({node for engine in serve.chosen.placement for node in engine.nodes})
         placeless = [serve.hosts[node] for node in used if not _addressed(hardware, serve.hosts[node])]
         if len(used) > 1 and placeless:

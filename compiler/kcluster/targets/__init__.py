@@ -21,6 +21,7 @@ _MODULES: Final = {
     "monitoring": "kcluster.targets.monitoring",
     "hosts": "kcluster.targets.hosts",
     "systemd": "kcluster.targets.systemd",
+    "kubernetes": "kcluster.targets.kubernetes",
     "runbook": "kcluster.targets.runbook",
 }
 """Target → the module that registers it, in the order in which files are written. A module is imported when asked for."""

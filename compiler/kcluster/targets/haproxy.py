@@ -19,12 +19,12 @@ from typing import Final
 from kcluster.planner.types import Plan
 from kcluster.targets.haproxy_script import script
 from kcluster.targets.header import comment_header
-from kcluster.targets.routing import Front, Route, fronts
+from kcluster.targets.routing import FLOORS, Front, Route, fronts
 from kcluster.targets.tls import TLS_CIPHERS
 from kcluster.targets.types import Artifact, target
 from kcluster.units import KIB, MIB, human
 
-FLOOR: Final = (2, 6)
+FLOOR: Final = FLOORS["haproxy"]
 """Every keyword below is in HAProxy from this version on (Debian 12)."""
 
 FEWEST_CONNECTIONS: Final = 2000

@@ -18,12 +18,12 @@ from typing import Final
 from kcluster.planner.types import Plan
 from kcluster.targets.header import comment_header
 from kcluster.targets.nginx_script import script, upstream_name
-from kcluster.targets.routing import Front, Route, fronts
+from kcluster.targets.routing import FLOORS, Front, Route, fronts
 from kcluster.targets.tls import TLS_CIPHERS
 from kcluster.targets.types import Artifact, target
 from kcluster.units import MIB, human
 
-FLOOR: Final = (1, 22)
+FLOOR: Final = FLOORS["nginx"]
 """Every directive below is in open-source NGINX from this version on (Debian 12)."""
 
 KEEPALIVE_SECONDS: Final = 60

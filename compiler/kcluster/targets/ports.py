@@ -33,19 +33,27 @@ class OpenPort:
 
 
 def open_ports(plan: Plan) -> tuple[OpenPort, ...]:
-    """Every fixed port of the plan: routers, then by serve the engines, then Ray."""
+    """Every fixed port of the plan on its hosts: routers, then by serve the engines, then Ray. Pods have addresses of their
+    own, and none here."""
     return (*_routers(plan), *_engines(plan), *_rays(plan))
 
 
 def _routers(plan: Plan) -> Iterator[OpenPort]:
     for front in fronts(plan):
+        if front.kind == "llm-d":
+            continue
         serves = " ".join(route.serve.name for route in front.routes)
         yield OpenPort(front.host, front.listen, front.listen, front.kind, serves, "clients")
+        for port, what in ((front.inner_port, "router"), (front.metrics_port, "metrics")):
+            if port:
+                yield OpenPort(front.host, port, port, f"{front.kind} {what}", serves, "node")
 
 
 def _engines(plan: Plan) -> Iterator[OpenPort]:
     routed = {id(route.serve) for front in fronts(plan) for route in front.routes}
     for process in processes(plan):
+        if process.serve.serve.runtime.value == "kubernetes":
+            continue
         ports = process.serve.ports[process.replica]
         if process.answers:
             bind, _ = listening_address(plan, process)
@@ -64,6 +72,8 @@ def _one(process: Process, port: int, what: str, reach: From) -> OpenPort:
 
 def _rays(plan: Plan) -> Iterator[OpenPort]:
     for cluster in ray_clusters(plan):
+        if cluster.head.serve.serve.runtime.value == "kubernetes":
+            continue
         for node in cluster.nodes:
             for name, port in fixed_ports(node):
                 reach: From = "node" if name == "dashboard" else "nodes"

@@ -26,6 +26,9 @@ INNER_PORTS: Final = {"vllm-router": 30000}
 """The first port on loopback of a kind of router that must not be reached by clients: it passes every path of the engine and
 lets whoever reaches it add replicas."""
 
+FLOORS: Final = {"nginx": (1, 22), "haproxy": (2, 6), "vllm-router": (0, 1, 17), "llm-d": (0, 10)}
+"""The version of each kind of router from which on what is written for it is accepted."""
+
 RouterKind = Literal["nginx", "haproxy", "vllm-router", "llm-d"]
 
 
@@ -191,13 +194,13 @@ def front_of(plan: Plan, serve_plan: ServePlan) -> Front | None:
 
 
 def _kind(serve_plan: ServePlan) -> RouterKind | None:
-    """The kind of router inside a serve: as written; else NGINX from two servers on, none for one."""
+    """The kind of router inside a serve: as written; else NGINX from two servers on (llm-d between pods), none for one."""
     serve = serve_plan.serve
     if serve.router is not None:
         return serve.router.kind.value
     if serve.router_off or (serve_plan.chosen.cut.replicas < 2 and not _several_servers(serve_plan)):
         return None
-    return "nginx"
+    return "llm-d" if serve.runtime.value == "kubernetes" else "nginx"
 
 
 def _router_host(plan: Plan, serve_plan: ServePlan) -> str | None:
@@ -224,6 +227,9 @@ def _backends(serve_plan: ServePlan, router_host: str | None) -> tuple[Backend, 
 def _listening(serve_plan: ServePlan, host: str, router_host: str | None) -> tuple[str, str]:
     """What an engine on `host` binds, and how its router reaches it. Engines listen on loopback where their router is on the
     same node, else on the node's own address; on all interfaces only where the spec says so."""
+    if serve_plan.serve.runtime.value == "kubernetes":
+        # Every pod has addresses of its own, and listens on all of them.
+        return EVERY_INTERFACE[0], host
     written = serve_plan.serve.engine.host
     addressed = serve_plan.serve.hardware.hosts_given is not None or any(
         node.host.written for node in serve_plan.serve.hardware.nodes

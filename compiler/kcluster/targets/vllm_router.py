@@ -23,14 +23,14 @@ from kcluster.planner.types import Plan
 from kcluster.targets.header import comment_header
 from kcluster.targets.nginx import FLOOR, configuration
 from kcluster.targets.nginx_script import key_function, key_lines
-from kcluster.targets.routing import LOOPBACK, Backend, Front, Route, fronts
+from kcluster.targets.routing import FLOORS, LOOPBACK, Backend, Front, Route, fronts
 from kcluster.targets.shell import SHEBANG, STRICT, command_needed, indented, quote
 from kcluster.targets.types import Artifact, target
 from kcluster.units import human
 from kcluster.values import evolve
 
 PACKAGE: Final = "vllm-router"
-VERSION: Final = "0.1.17"
+VERSION: Final = ".".join(map(str, FLOORS["vllm-router"]))
 """The release whose flags are written; another package of the same command (production-stack) has others."""
 
 HIGH_PREFIX_SHARE: Final = 0.3

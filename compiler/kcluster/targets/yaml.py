@@ -5,10 +5,25 @@ Strings are always double quoted, so that `on`, `1e3`, `*x` or `!!python/object`
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
-Yaml = None | str | bool | int | float | Sequence["Yaml"] | Mapping[str, "Yaml"]
+from kcluster.targets.shell import one_line
+from kcluster.values import frozen
+
+COMMENT_WIDTH = 108
+
+
+@frozen
+class Noted:
+    """A value with the reason for it, which becomes a comment above it."""
+
+    value: Yaml
+    why: str
+
+
+Yaml = None | str | bool | int | float | Noted | Sequence["Yaml"] | Mapping[str, "Yaml"]
 
 
 def scalar(value: str | bool | int | float | None) -> str:
@@ -42,18 +57,35 @@ def document(value: Mapping[str, Yaml] | Sequence[Yaml], indent: int = 0) -> str
     return "".join(f"{line}\n" for line in _lines(value, " " * indent))
 
 
+def bare(value: Yaml) -> Yaml:
+    """A value without its reason."""
+    return value.value if isinstance(value, Noted) else value
+
+
 def _lines(value: Mapping[str, Yaml] | Sequence[Yaml], indent: str) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _entry(f"{indent}{_key(key)}:", item, indent)
+            yield from _reason(item, indent)
+            yield from _entry(f"{indent}{_key(key)}:", bare(item), indent)
         return
     for item in value:
+        yield from _reason(item, indent)
+        item = bare(item)
         if isinstance(item, Mapping) and item:
             inner = list(_lines(item, indent + "  "))
-            yield f"{indent}- {inner[0].lstrip()}"
-            yield from inner[1:]
+            first = next(number for number, line in enumerate(inner) if not line.lstrip().startswith("#"))
+            # The reason of the first key stands above the dash.
+            yield from (f"{indent}{line.lstrip()}" for line in inner[:first])
+            yield f"{indent}- {inner[first].lstrip()}"
+            yield from inner[first + 1 :]
         else:
             yield from _entry(f"{indent}-", item, indent)
+
+
+def _reason(item: Yaml, indent: str) -> Iterator[str]:
+    if isinstance(item, Noted) and item.why:
+        for line in textwrap.wrap(one_line(item.why), COMMENT_WIDTH - len(indent)):
+            yield f"{indent}# {line}"
 
 
 def _entry(head: str, item: Yaml, indent: str) -> Iterator[str]:
@@ -63,6 +95,8 @@ def _entry(head: str, item: Yaml, indent: str) -> Iterator[str]:
     elif isinstance(item, Sequence) and not isinstance(item, str):
         yield head if item else f"{head} []"
         yield from _lines(item, indent + "  ")
+    elif isinstance(item, Noted):
+        yield from _entry(head, item.value, indent)
     else:
         yield f"{head} {scalar(item)}"
 
