@@ -16,7 +16,7 @@ from kcluster.catalog.config_json import read_config
 from kcluster.diagnostics import Diagnostic, in_order
 from kcluster.fixes import MAX_ROUNDS, Check, fix, grade
 from kcluster.importers.documents import read_text
-from kcluster.importers.judge import corrected, judge
+from kcluster.importers.judge import judge
 from kcluster.importers.specs import Hardware, to_spec
 from kcluster.pipeline import Checked, check_source, decode_and_check
 from kcluster.render import FORMATS, render
@@ -130,8 +130,6 @@ def command(data: bytes) -> None:
         source = Source("<command>", text)
         judged = judge(source, found, hardware, lambda spec: check_source(spec).diagnostics)
         _findings_are_sound(judged.findings)
-        fixed = fix(judged.imported.source, _check, unsafe=True)
-        corrected(source, judged.imported, fixed.text)
 
 
 def config(data: bytes) -> None:

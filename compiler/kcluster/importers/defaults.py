@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from kcluster.catalog.gpus import find_gpu
 from kcluster.importers.models import Identified
-from kcluster.importers.words import Launch
+from kcluster.importers.words import Launch, count_of
 from kcluster.importers.writing import Line
 from kcluster.physics.architecture import GroupedAttention
 
 
 def version_of(launch: Launch, version: str = "") -> tuple[int, ...] | None:
     """The engine's version: as asked, else of the image's tag; None where neither says it."""
-    numbers = re.findall(r"\d+", version or launch.version)
+    numbers = re.findall(r"[0-9]{1,4}", version or launch.version)
     return tuple(int(number) for number in numbers[:3]) if numbers else None
 
 
@@ -24,7 +24,7 @@ def cut_defaults(launch: Launch, model: Identified) -> Iterator[Line]:
         return
     architecture = model.match.architecture
     setting = launch.setting("--tensor-parallel-size")
-    tp = int(setting.text) if setting is not None and setting.text.isdigit() else 1
+    tp = (count_of(setting.text) if setting is not None else None) or 1
     if architecture.moe is not None:
         if launch.setting("--data-parallel-size") is None:
             yield Line("dp", "1", launch.span)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from kcluster.importers.launches import Around, Reader, python_calls
 from kcluster.importers.shell import Shell, Variables, interpolate
-from kcluster.importers.words import Command, Launch, Word, whole
+from kcluster.importers.words import Command, Launch, Word, count_of, whole
 from kcluster.importers.yaml import Yaml
 from kcluster.values import evolve, frozen
 
@@ -205,16 +205,17 @@ def _devices(around: Around, node: dict[str, Any]) -> Around:
             continue
         count, ids = device.get("count"), device.get("device_ids")
         if isinstance(ids, list):
-            numbers = tuple(int(one.text) for one in ids if isinstance(one, Word) and one.text.isdigit())
+            known = [count_of(one.text) for one in ids if isinstance(one, Word)]
+            numbers = tuple(number for number in known if number is not None)
             around = evolve(around, indices=numbers)
-        if isinstance(count, Word) and count.text.isdigit():
-            around = evolve(around, cards=int(count.text))
+        if isinstance(count, Word):
+            around = evolve(around, cards=count_of(count.text) or around.cards)
     resources = node.get("resources")
     for key in ("limits", "requests"):
         limits = resources.get(key) if isinstance(resources, dict) else None
         for name, value in limits.items() if isinstance(limits, dict) else ():
-            if name.endswith("/gpu") and isinstance(value, Word) and value.text.isdigit():
-                around = evolve(around, cards=int(value.text))
+            if name.endswith("/gpu") and isinstance(value, Word):
+                around = evolve(around, cards=count_of(value.text) or around.cards)
     return around
 
 
@@ -233,7 +234,7 @@ def _helm(reader: Reader, node: dict[str, Any]) -> None:
     name, cards = node.get("name"), node.get("requestGPU")
     around = Around(
         name=name.text if isinstance(name, Word) else "",
-        cards=int(cards.text) if isinstance(cards, Word) and cards.text.isdigit() else 0,
+        cards=(count_of(cards.text) or 0) if isinstance(cards, Word) else 0,
         entrypoint=True,
     )
     reader.command(Command(tuple(words)), around)

@@ -10,7 +10,7 @@ from typing import Final
 from kcluster.catalog.engines import FlagTable, flag_table
 from kcluster.importers.flags import read_flags
 from kcluster.importers.shell import Shell, Variables
-from kcluster.importers.words import Command, Launch, Problem, Setting, Word
+from kcluster.importers.words import Command, Launch, Problem, Setting, Word, count_of
 from kcluster.values import evolve, frozen
 
 _SHELLS: Final = ("bash", "sh", "dash", "zsh")
@@ -44,7 +44,7 @@ _BARE: Final = frozenset(
         "--tls-verify",
     ]
 )
-_TAG: Final = re.compile(r":v?(\d+\.\d+(?:\.\d+)?)")
+_TAG: Final = re.compile(r":v?([0-9]{1,4}\.[0-9]{1,4}(?:\.[0-9]{1,4})?)")
 
 
 @frozen
@@ -233,12 +233,13 @@ def _container(words: tuple[Word, ...], around: Around) -> tuple[tuple[Word, ...
 def _cards(around: Around, text: str) -> Around:
     """`--gpus 4`, `--gpus '"device=0,1"'`, `--device nvidia.com/gpu=0`."""
     plain = text.strip("\"' ")
-    if plain.isdigit():
-        return evolve(around, cards=int(plain))
-    found = re.search(r"(?:device=|gpu=)([\d,]+)", plain)
+    number = count_of(plain)
+    if number is not None:
+        return evolve(around, cards=number)
+    found = re.search(r"(?:device=|gpu=)([0-9,]+)", plain)
     if found is None:
         return around
-    indices = tuple(int(part) for part in found[1].split(",") if part)
+    indices = [number for part in found[1].split(",") if (number := count_of(part)) is not None]
     return evolve(around, indices=tuple(dict.fromkeys((*around.indices, *indices))))
 
 
@@ -246,7 +247,7 @@ def _visible(around: Around) -> tuple[int, ...]:
     env = dict(around.env)
     for name in ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
         word = env.get(name)
-        if word is not None and re.fullmatch(r"\d+(,\d+)*", word.text):
+        if word is not None and re.fullmatch(r"[0-9]{1,6}(,[0-9]{1,6})*", word.text):
             return tuple(int(part) for part in word.text.split(","))
     return ()
 

@@ -97,7 +97,10 @@ class Shell:
         return at + 1
 
     def _behind_heredoc(self, match: re.Match[str]) -> int:
-        end = re.compile(rf"^\s*{match[2]}\s*$", re.MULTILINE).search(self.text, self.text.find("\n", match.end()) + 1)
+        line = self.text.find("\n", match.end())
+        if line < 0:
+            return len(self.text)
+        end = re.compile(rf"^\s*{match[2]}\s*$", re.MULTILINE).search(self.text, line + 1)
         return end.end() if end else len(self.text)
 
     # Words

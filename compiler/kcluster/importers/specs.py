@@ -9,7 +9,7 @@ from typing import Final
 
 from kcluster.importers.defaults import cut_defaults, limit_defaults
 from kcluster.importers.models import Identified, identify
-from kcluster.importers.words import Launch, Setting
+from kcluster.importers.words import Launch, Setting, count_of
 from kcluster.importers.writing import Line, Path, Writer, quote, walk
 from kcluster.source import Source, Span
 from kcluster.syntax.formatter import format_source
@@ -65,7 +65,7 @@ _DEFAULT_CONTEXT: Final = 8192
 """The SLA's context where none is written."""
 _SECRET: Final = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY|CREDENTIAL")
 _ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
-_NUMBER: Final = re.compile(r"\d+(\.\d+)?[kKmM]?")
+_NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?[kKmM]?")
 _WORD: Final = re.compile(r"[a-z_][a-z0-9_.-]*")
 
 
@@ -231,7 +231,7 @@ def _draft(launch: Launch) -> list[Line]:
 def degree(launch: Launch, flag: str) -> int:
     """A degree of parallelism, 1 where it is not given or not known."""
     setting = launch.setting(flag)
-    return int(setting.text) if setting is not None and setting.text.isdigit() and len(setting.text) < 6 else 1
+    return (count_of(setting.text) if setting is not None else None) or 1
 
 
 def world(launch: Launch) -> int:
@@ -338,7 +338,7 @@ def _parallel(launch: Launch) -> Iterator[Line]:
         setting = launch.setting(flag)
         if setting is not None and setting.unset:
             continue
-        if setting is not None and setting.text.isdigit():
+        if setting is not None and count_of(setting.text) is not None:
             yield Line(key, setting.text, setting.span, setting)
         elif key in ("tp", "pp") and not any(note.endswith("nothing sets it here") for note in launch.notes):
             yield Line(key, "1", launch.span)
@@ -385,7 +385,7 @@ def _value(key: str, text: str) -> tuple[str, str]:
     if key == "host":
         return quote(text), ""
     if key == "port":
-        return text if text.isdigit() else "", ""
+        return text if count_of(text) is not None else "", ""
     return text if _NUMBER.fullmatch(text) else "", ""
 
 
@@ -417,4 +417,4 @@ def _arguments(launch: Launch, model: Identified, used: set[str]) -> Iterator[Li
 
 
 def _argument(text: str) -> str:
-    return text if re.fullmatch(r"0|[1-9]\d{0,15}|\d{1,9}\.\d{1,9}", text) else quote(text)
+    return text if re.fullmatch(r"0|[1-9][0-9]{0,15}|[0-9]{1,9}\.[0-9]{1,9}", text) else quote(text)

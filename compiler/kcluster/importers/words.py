@@ -117,3 +117,8 @@ class Launch:
     def setting(self, flag: str) -> Setting | None:
         """The last of a flag, which is the one that counts."""
         return next((one for one in reversed(self.settings) if one.flag == flag and not one.key), None)
+
+
+def count_of(text: str) -> int | None:
+    """A whole number as a command may give it, up to a million: not what else Python takes for digits, nor what no machine has."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else None
