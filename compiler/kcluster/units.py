@@ -112,11 +112,13 @@ def derive(name: str, unit: Unit, formula: str, /, *, source: str = "", **inputs
     code = _compiled.get(formula)
     if code is None:
         code = _compiled[formula] = compile(formula, "<formula>", "eval")
-    values = {key: (item.value if isinstance(item, Figure) else item) for key, item in inputs.items()}
-    figures = tuple(
-        (key, item if isinstance(item, Figure) else Figure(key, item, "count")) for key, item in inputs.items()
-    )
-    return Figure(name, eval(code, _FUNCTIONS, values), unit, formula, figures, source)
+    values: dict[str, int | float] = {}
+    figures = []
+    for key, item in inputs.items():
+        figure = item if isinstance(item, Figure) else Figure(key, item, "count")
+        values[key] = figure.value
+        figures.append((key, figure))
+    return Figure(name, eval(code, _FUNCTIONS, values), unit, formula, tuple(figures), source)
 
 
 def evaluate(formula: str, /, **inputs: float) -> float:

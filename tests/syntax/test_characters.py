@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from kcluster.source import Source
-from kcluster.syntax.characters import _SUSPECT, clean, decode
+from kcluster.syntax.characters import _harmless, _suspect, clean, decode
 from kcluster.syntax.findings import Findings
 from kcluster.syntax.limits import MAX_BYTES
 from kcluster.syntax.parser import parse
@@ -99,5 +99,10 @@ def test_the_quick_way_past_harmless_characters_lets_no_harmful_one_by() -> None
     for code in range(0x110000):
         character = chr(code)
         if unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in "\t\n":
-            assert _SUSPECT.match(character), hex(code)
-    assert _SUSPECT.match("\ufffd")
+            assert _suspect().match(character), hex(code)
+    assert _suspect().match("\ufffd")
+
+
+def test_ascii_texts_are_judged_as_the_table_would() -> None:
+    for code in range(0x80):
+        assert _harmless(f"a{chr(code)}b") == (_suspect().search(f"a{chr(code)}b") is None), hex(code)

@@ -30,7 +30,7 @@ _REPUBLISHERS: Final = frozenset(
 )  # fmt: skip
 """Organisations that publish other people's models again, quantized or as they are."""
 
-_NAMED: Final = re.compile(r'^(id = |  |  \{ id = )"([^"]*)"', re.MULTILINE)
+_NAMED: Final = re.compile(r'\n(id = |  |  \{ id = )"([^"\n]*)"')
 """The lines of a row that name it: its id, an alias, a checkpoint."""
 
 _VARIANTS: Final = ("-Instruct", "-Chat", "-hf", "-it", "-Base", "-pt", "-BF16", "-Thinking")

@@ -16,7 +16,7 @@ from typing import Any, Final
 DATA: Final = Path(__file__).with_name("data")
 ENTRY: Final = "[[model]]\n"
 """What each row of a file of models begins with."""
-_HEADER: Final = re.compile(r"^\[([^\]\n]+)\]$", re.MULTILINE)
+_HEADER: Final = re.compile(r"\n\[([^\]\n]+)\](?=\n)")
 
 
 def read(name: str) -> str:
@@ -26,6 +26,7 @@ def read(name: str) -> str:
 
 def headed(text: str) -> dict[str, str]:
     """The rows of a file of tables, `[name]` each: the text behind the header by name, in the file's order."""
+    text = f"\n{text}"
     heads = list(_HEADER.finditer(text))
     ends = [head.start() for head in heads[1:]] + [len(text)]
     return {head[1]: text[head.end() : end] for head, end in zip(heads, ends, strict=True)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -179,7 +178,11 @@ def add_color(parser: argparse.ArgumentParser) -> None:
 
 def width_of(stream: TextIO) -> int:
     """Columns of the terminal; a fixed 100 where the output is not one, so that it is the same everywhere."""
-    return max(60, min(shutil.get_terminal_size((100, 24)).columns, 140)) if stream.isatty() else 100
+    if not stream.isatty():
+        return 100
+    from shutil import get_terminal_size
+
+    return max(60, min(get_terminal_size((100, 24)).columns, 140))
 
 
 def say(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +11,8 @@ from kcluster.source import Source, Span
 
 def dump(diagnostics: Iterable[Diagnostic], own: Source) -> str:
     """Findings of one spec. The text of `own` is not stored, that of other files is."""
+    import json
+
     found = tuple(diagnostics)
     others: list[Source] = []
 
@@ -34,6 +35,8 @@ def load(text: str | bytes, own: Source) -> tuple[Diagnostic, ...]:
     Raises:
         ValueError, KeyError, TypeError, IndexError: the text is not of `dump`.
     """
+    import json
+
     stored = json.loads(text)
     sources = [*(Source(path, content) for path, content in stored["sources"]), own]
     return tuple(_diagnostic(row, sources) for row in stored["findings"])

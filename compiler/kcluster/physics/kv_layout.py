@@ -125,7 +125,7 @@ def default_prefix_caching(arch: Architecture, engine: EngineVersion) -> bool:
 
 @lru_cache(maxsize=256)
 def _mixers(arch: Architecture) -> frozenset[type]:
-    return frozenset(type(mixer) for layer in arch.layers for mixer in layer.mixers)
+    return frozenset(type(mixer) for layer in arch.kinds for mixer in layer.mixers)
 
 
 def state_checkpoint(arch: Architecture, engine: EngineVersion, card: Card | None) -> bool:

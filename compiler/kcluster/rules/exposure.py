@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from kcluster.diagnostics import Diagnostic
@@ -222,25 +223,27 @@ _KEY_BEFORE: Final = (
 )
 
 
-_SECRET_VALUE: Final = re.compile(
-    r"""\b(?:
-        sk-[A-Za-z0-9_-]{16,} | hf_[A-Za-z0-9]{16,} | gh[pousr]_[A-Za-z0-9]{20,} | github_pat_[A-Za-z0-9_]{20,}
-      | glpat-[A-Za-z0-9_-]{16,} | AKIA[0-9A-Z]{16} | xox[abprs]-[A-Za-z0-9-]{10,} | nvapi-[A-Za-z0-9_-]{16,}
-      | eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+
+@cache
+def _secret_value() -> re.Pattern[str]:
+    return re.compile(
+        r"""\b(?:
+            sk-[A-Za-z0-9_-]{16,} | hf_[A-Za-z0-9]{16,} | gh[pousr]_[A-Za-z0-9]{20,} | github_pat_[A-Za-z0-9_]{20,}
+          | glpat-[A-Za-z0-9_-]{16,} | AKIA[0-9A-Z]{16} | xox[abprs]-[A-Za-z0-9-]{10,} | nvapi-[A-Za-z0-9_-]{16,}
+          | eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+
+        )
+        | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----
+        | ://[^/\s:@]+:[^/\s:@]+@""",
+        re.VERBOSE,
     )
-    | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----
-    | ://[^/\s:@]+:[^/\s:@]+@""",
-    re.VERBOSE,
-)
 
 
-_OPAQUE: Final = re.compile(r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=[^0-9]*[0-9])[A-Za-z0-9+_-]{40,}={0,2}")
+_OPAQUE: Final = r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=[^0-9]*[0-9])[A-Za-z0-9+_-]{40,}={0,2}"
 """Forty and more letters of base64 with all three kinds: longer than names, and no commit id, which has no capitals."""
 
 
 def secret_reason(name: str, value: str) -> str:
     """Why a value looks like a secret, empty where it does not. `name` is the flag or variable that it is given to."""
-    if _SECRET_VALUE.search(value):
+    if _secret_value().search(value):
         return "has the form of a key"
     words = [word for word in re.split(r"[^A-Z0-9]+", name.upper()) if word]
     last = words[-1] if words else ""
@@ -248,7 +251,7 @@ def secret_reason(name: str, value: str) -> str:
     stands = bool(value) and not value.startswith(("/", "$", "<", "env:", "file:")) and not value.isdigit()
     if named and stands and value.lower() not in ("true", "false", "on", "off", "none", "auto"):
         return "is named like a secret"
-    return "is as long and random as a key" if _OPAQUE.fullmatch(value) else ""
+    return "is as long and random as a key" if re.fullmatch(_OPAQUE, value) else ""
 
 
 @rule("KC703", stage="spec")

@@ -7,7 +7,6 @@ axes need, then an equal share of what is left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heapify, heappop, heappush
 from itertools import groupby
 from typing import Final
 
@@ -153,6 +152,8 @@ def _shares(claims: Sequence[Claim], free: int) -> list[int]:
         shares[index] = unit if unit <= free else 0
         free -= shares[index]
     waiting = [(share, index) for index, share in enumerate(shares) if share]
+    from heapq import heapify, heappop, heappush
+
     heapify(waiting)
     while waiting and free > 0:
         share, index = heappop(waiting)

@@ -6,7 +6,6 @@ tensor's range of bytes; only that is read. An index (`model.safetensors.index.j
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from typing import Any, Final
@@ -111,6 +110,8 @@ def _tensor(entry: Any) -> int:
 
 
 def _json(data: bytes, complaint: str) -> Any:
+    import json
+
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

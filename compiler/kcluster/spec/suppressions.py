@@ -19,8 +19,8 @@ from kcluster.spec.types import Spec, Suppression
 from kcluster.syntax.ast import Attribute, Block, Comment, File, Item
 from kcluster.values import evolve
 
-_OURS: Final = re.compile(r"#\s*kcluster\s*:\s*(?P<rest>.*)", re.DOTALL)
-_IGNORE: Final = re.compile(r"ignore\s*\[(?P<codes>[^\]]*)\](?P<reason>.*)", re.DOTALL)
+_OURS: Final = r"#\s*kcluster\s*:\s*(?P<rest>.*)"
+_IGNORE: Final = r"ignore\s*\[(?P<codes>[^\]]*)\](?P<reason>.*)"
 # Findings of these come from the text and the blocks themselves: they are there whether or not a plan could be made.
 _EARLY: Final = ("KC0", "KC1")
 
@@ -30,10 +30,10 @@ def suppressions_of(file: File) -> tuple[Suppression, ...]:
     found = []
     places: _Places | None = None
     for comment in file.comments:
-        ours = _OURS.match(comment.text)
+        ours = re.match(_OURS, comment.text, re.DOTALL) if "kcluster" in comment.text else None
         if ours is None:
             continue
-        parts = _IGNORE.match(ours["rest"])
+        parts = re.match(_IGNORE, ours["rest"], re.DOTALL)
         codes = tuple(text.strip() for text in parts["codes"].split(",") if text.strip()) if parts else ()
         reason = " ".join(parts["reason"].split()).lstrip(":-– ") if parts else ""
         places = places or _Places(file)

@@ -69,14 +69,12 @@ _is_path: Final = _pattern(_PATH)
 _is_model_id: Final = _pattern(_MODEL_ID)
 _is_served_name: Final = _pattern(r"[A-Za-z0-9](?:[\w.:@-]|/(?!\.\.?(?:/|$)))*")
 _DOMAIN_TEST: Final = _pattern(_DOMAIN)
-_ADDRESS_HOST: Final = re.compile(
-    rf"(?:https?://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::{_PORT})?/?", re.ASCII
-)
+_ADDRESS_HOST: Final = rf"(?:https?://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::{_PORT})?/?"
 
 
 def _is_address(text: str) -> bool:
     """`host`, `host:port` or an http(s) address of them, without user, path or query."""
-    found = _ADDRESS_HOST.fullmatch(text)
+    found = re.fullmatch(_ADDRESS_HOST, text, re.ASCII)
     return found is not None and _is_host(found["host"].strip("[]"))
 
 

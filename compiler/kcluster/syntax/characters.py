@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 from kcluster.diagnostics import Diagnostic
@@ -14,10 +15,19 @@ from kcluster.syntax.limits import MAX_BYTES, MAX_SIMILAR
 
 BOM: Final = "\ufeff"
 _REPLACEMENT: Final = "\ufffd"
-_SUSPECT: Final = re.compile(
-    r"[^\t\n -~\u00a1-\u00ac\u00ae-\u02ff\u0370-\u05ff\u2010-\u2027\u2030-\u205e\u4e00-\u9fff]"
-)
-"""Quickly past what is certainly harmless; the rest is asked for its category."""
+
+
+@cache
+def _suspect() -> re.Pattern[str]:
+    """Quickly past what is certainly harmless; the rest is asked for its category."""
+    return re.compile(r"[^\t\n -~\u00a1-\u00ac\u00ae-\u02ff\u0370-\u05ff\u2010-\u2027\u2030-\u205e\u4e00-\u9fff]")
+
+
+def _harmless(text: str) -> bool:
+    """Whether nothing need be asked for its category. Most texts are ASCII, and need no table of characters to say so."""
+    if text.isascii():
+        return text.replace("\n", "").replace("\t", "").isprintable()
+    return _suspect().search(text) is None
 
 
 def decode(data: bytes, path: str) -> tuple[Source, tuple[Diagnostic, ...]]:
@@ -58,7 +68,7 @@ def clean(source: Source, findings: Findings) -> str | None:
     text = text.replace("\r\n", " \n")
     if text.startswith(BOM):
         text = " " + text[1:]
-    if _SUSPECT.search(text) is None:
+    if _harmless(text):
         return text
     spans = list(_invisible(text))
     for number, span in enumerate(spans[:MAX_SIMILAR], start=1):
@@ -85,7 +95,7 @@ def _is_invisible(character: str) -> bool:
 def _invisible(text: str) -> Iterator[Span]:
     """Runs of characters that must not stand anywhere."""
     start = end = -1
-    for match in _SUSPECT.finditer(text):
+    for match in _suspect().finditer(text):
         at = match.start()
         if not _is_invisible(text[at]):
             continue

@@ -20,17 +20,18 @@ from kcluster.syntax.numbers import check_number, mend_number
 from kcluster.syntax.strings import check_escapes, quote
 from kcluster.syntax.tokens import NEWLINE, OPERATORS, SIGNS, SPOILT, Token, lex
 
-_RUN: Final = re.compile(r"[^\s,\[\](){}\"#;=*<>'≤≥×“”„‟]+")
+# Texts of patterns: `re` compiles one when it is first used, and a text without mistakes uses few.
+_RUN: Final = r"[^\s,\[\](){}\"#;=*<>'≤≥×“”„‟]+"
 """Text without a blank or a sign of the language: what an author may have left unquoted."""
-_NUMBER_WITH_UNIT: Final = re.compile(r"[0-9][0-9_.]*([A-Za-z][A-Za-z0-9]*)?(/[A-Za-z]+)?%?")
-_ONLY_IN_QUOTES: Final = re.compile(r"[/:@~$\\&?]")
-_RANGE_OTHERWISE: Final = re.compile(r"([0-9]+)(?:-|:|\.\.\.|…|\.\.=|–)([0-9]+)")
-_THOUSANDS: Final = re.compile(r"[0-9]{1,3}(,[0-9]{3})+(?![0-9_.])")
-_CURLY_QUOTED: Final = re.compile(r"[“”„‟″«»][^“”„‟″«»\"\n]*[“”„‟″«»]")
-_NOTHING_MORE: Final = re.compile(r"[ \t]*(?:[\n#}]|\Z)")
-_THING_FOLLOWS: Final = re.compile(r"[ \t]*[A-Za-z_\"]")
-_OPERATOR_FOLLOWS: Final = re.compile(r"[ \t]*[^\s,(){}\[\]#\"=<>]{0,64}[ \t]*[=<>]")
-_BLOCK_FOLLOWS: Final = re.compile(r"[ \t]*(?:[A-Za-z_\"][^\s{}=#]*[ \t]*)?\{")
+_NUMBER_WITH_UNIT: Final = r"[0-9][0-9_.]*([A-Za-z][A-Za-z0-9]*)?(/[A-Za-z]+)?%?"
+_ONLY_IN_QUOTES: Final = r"[/:@~$\\&?]"
+_RANGE_OTHERWISE: Final = r"([0-9]+)(?:-|:|\.\.\.|…|\.\.=|–)([0-9]+)"
+_THOUSANDS: Final = r"[0-9]{1,3}(,[0-9]{3})+(?![0-9_.])"
+_CURLY_QUOTED: Final = r"[“”„‟″«»][^“”„‟″«»\"\n]*[“”„‟″«»]"
+_NOTHING_MORE: Final = r"[ \t]*(?:[\n#}]|\Z)"
+_THING_FOLLOWS: Final = r"[ \t]*[A-Za-z_\"]"
+_OPERATOR_FOLLOWS: Final = r"[ \t]*[^\s,(){}\[\]#\"=<>]{0,64}[ \t]*[=<>]"
+_BLOCK_FOLLOWS: Final = r"[ \t]*(?:[A-Za-z_\"][^\s{}=#]*[ \t]*)?\{"
 _MEANT: Final = {
     ":": "EQUAL",
     "::": "EQUAL",
@@ -153,11 +154,11 @@ class _Mender:
 
     def _unquoted(self, token: Token) -> bool:
         """Text that only a string can hold, read as one."""
-        match = _RUN.match(self._text, token.start)
+        match = re.compile(_RUN).match(self._text, token.start)
         if match is None or len(match.group()) < 2:
             return False
         run, span = match.group(), Span(*match.span())
-        in_range = _RANGE_OTHERWISE.fullmatch(run)
+        in_range = re.compile(_RANGE_OTHERWISE).fullmatch(run)
         if in_range is not None and self._open:
             self._range(in_range, span)
             return True
@@ -177,11 +178,11 @@ class _Mender:
         return True
 
     def _wants_quotes(self, run: str) -> bool:
-        if _NUMBER_WITH_UNIT.fullmatch(run) or not any(character.isalpha() for character in run):
+        if re.compile(_NUMBER_WITH_UNIT).fullmatch(run) or not any(character.isalpha() for character in run):
             return run.count(":") == 1 and run.count(".") == 3
         if self._before() not in OPERATORS and (run[0] == ":" or run[-1] == ":" or self._names_argument(run)):
             return False
-        return _ONLY_IN_QUOTES.search(run) is not None or any(not c.isascii() and c.isalnum() for c in run)
+        return re.compile(_ONLY_IN_QUOTES).search(run) is not None or any(not c.isascii() and c.isalnum() for c in run)
 
     def _names_argument(self, run: str) -> bool:
         """Whether a `:` stands where the `=` of a named argument belongs."""
@@ -203,7 +204,7 @@ class _Mender:
     # Numbers
 
     def _number(self, token: Token) -> None:
-        match = None if self._open else _THOUSANDS.match(self._text, token.start)
+        match = None if self._open else re.compile(_THOUSANDS).match(self._text, token.start)
         if match is None:
             self._keep(check_number(token, self._findings))
             return
@@ -301,7 +302,7 @@ class _Mender:
             self._report("KC001", f"`{token.text}` has no meaning here", token.span, label="here")
             self._keep(token._replace(type=SPOILT))
             return
-        if kind == "EQUAL" and _BLOCK_FOLLOWS.match(self._text, token.end):
+        if kind == "EQUAL" and re.compile(_BLOCK_FOLLOWS).match(self._text, token.end):
             fix = replace("remove it", token.span, "")
             self._report(
                 "KC001", f"the head of a block takes no `{token.text}`", token.span, label="not here", fixes=(fix,)
@@ -317,13 +318,13 @@ class _Mender:
 
     def _is_operator_place(self, token: Token) -> bool:
         """Whether a name stands before, and no operator follows that would be the one."""
-        if self._before() not in ("WORD", "STRING") or _OPERATOR_FOLLOWS.match(self._text, token.end):
+        if self._before() not in ("WORD", "STRING") or re.compile(_OPERATOR_FOLLOWS).match(self._text, token.end):
             return False
         before = self._before(2)
         return before in ("LPAREN", "COMMA") if self._open else before in (NEWLINE, "LBRACE", "RBRACE", "COMMA")
 
     def _semicolon(self, token: Token) -> None:
-        last = _NOTHING_MORE.match(self._text, token.end) is not None
+        last = re.compile(_NOTHING_MORE).match(self._text, token.end) is not None
         fix = replace("remove it", token.span, "") if last else replace("write `,`", token.span, ",")
         message = "an attribute ends with its line or at `,`, without `;`"
         self._report("KC001", message, token.span, label="this one", fixes=(fix,))
@@ -331,12 +332,12 @@ class _Mender:
             self._keep(Token("COMMA", ",", token.start, token.end))
 
     def _junk(self, token: Token) -> None:
-        quoted = _CURLY_QUOTED.match(self._text, token.start)
+        quoted = re.compile(_CURLY_QUOTED).match(self._text, token.start)
         if quoted is not None:
             self._curly_quoted(Span(*quoted.span()))
             return
         like = unicodedata.normalize("NFKC", token.text)
-        if token.text == "×" and self._before() == "NUMBER" and _THING_FOLLOWS.match(self._text, token.end):
+        if token.text == "×" and self._before() == "NUMBER" and re.compile(_THING_FOLLOWS).match(self._text, token.end):
             like = "*"
         sign = next((kind for kind, text in SIGNS.items() if text == like), None)
         name = character_name(token.text) if not token.text.isascii() else f"`{token.text}`"

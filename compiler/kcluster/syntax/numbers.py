@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from typing import Final
 
 from kcluster.syntax.findings import Findings, replace
@@ -85,6 +84,8 @@ def _read_prefixed(text: str) -> _Reading:
 
 
 def _read_exponent(text: str) -> _Reading:
+    from decimal import Decimal
+
     why = "there are no exponents"
     mantissa, power = _EXPONENT.split(text)
     if len(mantissa) > MAX_DIGITS or len(power) > 3 or abs(int(power)) > MAX_DIGITS:
