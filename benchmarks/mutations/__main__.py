@@ -9,7 +9,7 @@ planned, ruled), and formatted where it parses. All of it must hold:
   a lost, doubled or exchanged token never more than three;
 - what `fmt` makes of a text that parses means the same, has every comment, and stays as it is.
 
-Exits with 1 where one does not, with the texts in FILE (a JSON object a line). Figures appear as the run goes on.
+Exits with 1 where one does not, with the texts in FILE (a JSON object a line). Interrupted, it prints the figures so far.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from tests.syntax.mutations import Mutation, noise
 
 from kcluster.diagnostics import Diagnostic
 from kcluster.pipeline import decode_and_check
+from kcluster.planner.answers import keep_answers
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SEED: Final = 20261124
@@ -43,6 +44,7 @@ STOP_S: Final = 20.0
 """CPU seconds after which a text is given up."""
 MEMORY: Final = 300_000_000
 SHARE: Final = 0.85
+ANSWERS: Final = 512
 MOST: Final = 3
 SINGLE: Final = ("delete", "double", "swap")
 GROUPS: Final = (*SINGLE, "junk", "lose", "replace", "put in", "truncate")
@@ -120,6 +122,24 @@ class Run:
             self.broken["traceback"] += 1
             self.keep(path, Mutation("noise", repr(data), ""), f"traceback: {error!r}", ())
 
+    def all(self, paths: list[Path], number: int) -> bool:
+        """Every spec in turns, some hundred mutations at a time, then bytes at random."""
+        turns = [(path, distinct(path, number)) for path in paths]
+        while turns:
+            for turn in list(turns):
+                path, texts = turn
+                some = list(islice(texts, CHUNK))
+                for mutation in some:
+                    self.judge(path, mutation)
+                if len(some) < CHUNK:
+                    turns.remove(turn)
+            done = sum(counts.total() for counts in self.counts.values())
+            print(f"{done:,} texts; {dict(self.broken)}; {self.share():.1%}", file=sys.stderr, flush=True)
+        for path in paths:
+            for data in noise(random.Random(f"{SEED} {path.name}"), max(2, number // 10)):
+                self.bytes_(path, data)
+        return True
+
     def share(self, groups: tuple[str, ...] = GROUPS) -> float:
         """Of the mistakes that are found, those that give exactly one finding."""
         counts = sum((self.counts[group] for group in groups), Counter[int]())
@@ -181,25 +201,15 @@ def main(arguments: list[str]) -> int:
         path for path in sorted((ROOT / "specs").rglob("*.kcluster")) if not asked.specs or path.stem in asked.specs
     ]
     signal.signal(signal.SIGPROF, _ring)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # As an editor's server does: most mistakes leave the question to the planner as it was, and a run would take four times as long.
+    keep_answers(ANSWERS)
     run = Run(asked.out)
-    turns = [(path, distinct(path, asked.number)) for path in paths]
-    while turns:
-        for turn in list(turns):
-            path, texts = turn
-            some = list(islice(texts, CHUNK))
-            for mutation in some:
-                run.judge(path, mutation)
-            if len(some) < CHUNK:
-                turns.remove(turn)
-        print(
-            f"{sum(counts.total() for counts in run.counts.values()):,} texts; {dict(run.broken)}; {run.share():.1%}",
-            file=sys.stderr,
-            flush=True,
-        )
-    for path in paths:
-        for data in noise(random.Random(f"{SEED} {path.name}"), max(2, asked.number // 10)):
-            run.bytes_(path, data)
-    print(run.table())
+    try:
+        whole = run.all(paths, asked.number)
+    except KeyboardInterrupt:
+        whole = False
+    print(run.table() + ("" if whole else " (cut short)"))
     return 0 if run.passed else 1
 
 
