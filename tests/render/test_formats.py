@@ -329,7 +329,8 @@ def test_junit() -> None:
             "tests": "4",
             "failures": "1",
             "errors": "0",
-            "skipped": "1",
+            # Readers know this one on suites alone.
+            "skipped": "1" if node is suite else None,
         }
     first, second, _, last = suite
     assert first.get("classname") == "specs/a b.kcluster"

@@ -190,11 +190,28 @@ class Excerpt:
         text, _ = expand(self.source.line(number))
         if columns(text) <= self._room():
             return 0
-        starts = [single.start for single in self._singles.get(number, ())]
-        starts += [multi.start for multi in self._multis if multi.first == number]
-        starts += [multi.end for multi in self._multis if multi.last == number]
-        first = min(starts, default=0)
+        singles = self._singles.get(number, ())
+        starts = [(single.mark.primary, single.start) for single in singles]
+        starts += [(multi.mark.primary, multi.start) for multi in self._multis if multi.first == number]
+        starts += [(multi.mark.primary, multi.end) for multi in self._multis if multi.last == number]
+        # What is wrong comes into sight, whatever else is marked on the line.
+        own = [start for primary, start in starts if primary] or [start for _, start in starts]
+        first = min(own, default=0)
         return 0 if first + _LEAD < self._room() else first - _LEAD
+
+    def _seen(self, number: int) -> list[_Single]:
+        """The marks within a line as far as they are in sight; of one out of sight, the sign at the end that it lies beyond."""
+        text, _ = expand(self.source.line(number))
+        left, room = self._left_of(number), self._room()
+        whole = columns(text)
+        if not left and whole <= room:
+            return self._singles.get(number, [])
+        last = min(left + room, whole + 1) - 1
+        seen = []
+        for single in self._singles.get(number, ()):
+            start = min(max(single.start, left), last)
+            seen.append(_Single(start, max(start + 1, min(single.end, last + 1)), single.mark))
+        return seen
 
     def _source_line(self, number: int) -> Iterator[str]:
         row = _Row()
@@ -247,7 +264,7 @@ class Excerpt:
         """The row on which a lane turns to the character where its span begins or ends."""
         row = self._lane_row(number, multi)
         style = self._style(multi.mark)
-        at = 2 * self._lanes + max(0, column - self._left_of(number))
+        at = 2 * self._lanes + min(max(0, column - self._left_of(number)), self._room() - 1)
         begins = multi.first == number
         row.put(2 * multi.lane, " " if begins else "|", style)
         row.put(2 * multi.lane + 1, "_" * (at - 2 * multi.lane - 1), style, over=False)
@@ -257,7 +274,7 @@ class Excerpt:
         return f"{self._frame('')} {row.drawn(self.color)}".rstrip()
 
     def _single_rows(self, number: int) -> Iterator[str]:
-        singles = sorted(self._singles.get(number, ()), key=lambda single: (single.start, not single.mark.primary))
+        singles = sorted(self._seen(number), key=lambda single: (single.start, not single.mark.primary))
         if not singles:
             return
         left = self._left_of(number)

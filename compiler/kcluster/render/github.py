@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kcluster.diagnostics import Diagnostic, Severity
-from kcluster.render.places import explanation, name_of, region
+from kcluster.render.places import explanation, marked_region, name_of
 from kcluster.render.text import visible
 
 _COMMANDS: Final[dict[Severity, str]] = {"error": "error", "warning": "warning", "note": "notice"}
@@ -18,7 +18,7 @@ def render(diagnostics: Sequence[Diagnostic], *, color: bool, width: int) -> str
 
 
 def _annotation(found: Diagnostic) -> str:
-    line, column, end_line, end_column = region(found.source, found.span)
+    line, column, end_line, end_column = marked_region(found.source, found.span)
     properties = {"file": found.source.path, "line": line, "endLine": end_line}
     if line == end_line:
         properties |= {"col": column, "endColumn": end_column}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kcluster.diagnostics import Diagnostic, Severity
-from kcluster.render.places import as_json, fingerprints, region
+from kcluster.render.places import as_json, fingerprints, marked_region
 
 _SEVERITIES: Final[dict[Severity, str]] = {"error": "critical", "warning": "major", "note": "info"}
 
@@ -18,7 +18,7 @@ def render(diagnostics: Sequence[Diagnostic], *, color: bool, width: int) -> str
 
 
 def _issue(found: Diagnostic, fingerprint: str) -> dict[str, Any]:
-    line, _, end_line, _ = region(found.source, found.span)
+    line, _, end_line, _ = marked_region(found.source, found.span)
     return {
         "description": f"{found.code}: {found.message}",
         "check_name": found.code,

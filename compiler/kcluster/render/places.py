@@ -36,6 +36,15 @@ def region(source: Source, span: Span) -> tuple[int, int, int, int]:
     return start.line, start.column, end.line, end.column
 
 
+def marked_region(source: Source, span: Span) -> tuple[int, int, int, int]:
+    """The region for readers who mark lines: a line end at its end belongs to the line that it ends, not to the next one."""
+    line, column, end_line, end_column = region(source, span)
+    if end_column == 1 and end_line > line:
+        end_line -= 1
+        end_column = len(source.line(end_line)) + 1
+    return line, column, end_line, end_column
+
+
 def fingerprints(diagnostics: Iterable[Diagnostic]) -> Iterator[tuple[Diagnostic, str]]:
     """Each finding with what names it from run to run: code, path and the text of its line (not its number, nor the figures
     of the message), and how many alike stand before it."""

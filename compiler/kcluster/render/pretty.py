@@ -7,11 +7,13 @@ from typing import Final
 
 from kcluster.diagnostics import Diagnostic, Edit, Fix
 from kcluster.render.excerpt import Excerpt, Mark
-from kcluster.render.text import paint, visible, wrap
+from kcluster.render.text import columns, cut, expand, paint, visible, wrap
 from kcluster.source import Source
 
 _MAX_FIX_LINES: Final = 6
 """Changed lines of a fix that are shown; a larger one is named only."""
+_MIN_FIX: Final = 40
+"""Columns that a changed line gets however narrow the terminal."""
 _HOW: Final = {"safe": "kcluster lint --fix", "unsafe": "kcluster lint --unsafe-fixes", "display": ""}
 _OWN_WORD: Final = "fits: "
 """A help that says what fits says so in its own word."""
@@ -73,7 +75,7 @@ def _remarks(found: Diagnostic, gutter: int, color: bool, width: int) -> Iterato
     for fix in found.fixes:
         how = f" ({_HOW[fix.safety]})" if _HOW[fix.safety] else ""
         yield from _remark("fix", fix.message + how, gutter, color, width)
-        yield from _suggestion(found.source, fix, gutter, color)
+        yield from _suggestion(found.source, fix, gutter, color, width)
     read = f"kcluster explain {found.code}"
     if found.figure:
         read += f" · kcluster plan --why {found.figure} {found.source.path}"
@@ -88,15 +90,37 @@ def _remark(word: str, text: str, gutter: int, color: bool, width: int) -> Itera
         yield f"{' ' * indent}{line}".rstrip()
 
 
-def _suggestion(source: Source, fix: Fix, gutter: int, color: bool) -> Iterator[str]:
-    """The lines that a fix changes, before and after."""
+def _suggestion(source: Source, fix: Fix, gutter: int, color: bool, width: int) -> Iterator[str]:
+    """The lines that a fix changes, before and after; of long ones, the part around the change."""
     old, new, first = changed_lines(source, fix.edits)
     if not 0 < len(old) + len(new) <= _MAX_FIX_LINES:
         return
-    for number, line in enumerate(old, start=first):
-        yield paint(f"{number:>{gutter}} - {visible(line)}".rstrip(), "removed", color)
-    for number, line in enumerate(new, start=first):
-        yield paint(f"{number:>{gutter}} + {visible(line)}".rstrip(), "added", color)
+    room = max(_MIN_FIX, width - gutter - 3)
+    pairs = len(old) == len(new)
+    left = [_unchanged(*pair, room) for pair in zip(old, new, strict=True)] if pairs else []
+    for sign, style, lines in (("-", "removed", old), ("+", "added", new)):
+        for number, line in enumerate(lines):
+            text = _part(expand(line)[0], left[number] if left else 0, room)
+            yield paint(f"{first + number:>{gutter}} {sign} {text}".rstrip(), style, color)
+
+
+def _unchanged(old: str, new: str, room: int) -> int:
+    """Columns to leave out at the left of a line so that what changes in it is seen."""
+    if max(columns(expand(line)[0]) for line in (old, new)) <= room:
+        return 0
+    same = next(
+        (at for at, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), min(len(old), len(new))
+    )
+    before = columns(expand(old[:same])[0])
+    return 0 if before < room // 2 else before - room // 4
+
+
+def _part(text: str, left: int, room: int) -> str:
+    """The columns of a shown line from `left` on that there is room for, with `…` where it goes on."""
+    whole = columns(text)
+    if left:
+        text = "…" + cut(text, left + 1, whole)
+    return text if columns(text) <= room else cut(text, 0, room - 1) + "…"
 
 
 def changed_lines(source: Source, edits: Sequence[Edit]) -> tuple[list[str], list[str], int]:
