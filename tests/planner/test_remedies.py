@@ -127,6 +127,16 @@ def test_the_least_hardware_that_meets_the_bounds() -> None:
     assert remedies.least_hardware(impossible) is None
 
 
+def test_the_least_hardware_is_a_fuller_node_before_more_nodes() -> None:
+    """57 GiB of weights on cards of 31: three nodes of one card each would be fewest cards, and one node of four is what one buys."""
+    sla = "concurrency = 4, context = 8K, prompt = 1K, completion = 300"
+    plan = serve("gpus = 1 * rtx-5090", sla, weights="bf16", model="Qwen/Qwen3-30B-A3B")
+    assert plan.chosen.fits == "no"
+    least = remedies.least_hardware(plan)
+    assert least is not None
+    assert (least.nodes, least.gpus_per_node) == (1, 4)
+
+
 def test_stages_of_unequal_cards_get_their_share_of_layers() -> None:
     """A card of 96 GB beside one of 32: the engine deals 40 layers to each, and the small card decides."""
     plan = serve(

@@ -238,7 +238,8 @@ def best_here(serve: ServePlan) -> Candidate:
 @remembered
 def least_hardware(serve: ServePlan) -> Hardware | None:
     """The fewest cards of the first node's kind, in whole nodes or as a smaller or fuller node, on which a plan meets every bound
-    and holds the typical load; None where even many times the nodes do not."""
+    and holds the typical load; None where even many times the nodes do not. A fuller node comes before more nodes: a network
+    and machines around them cost more than a card."""
     case = _released(_inquiry(serve).case)
     if not case.cluster.nodes or not case.cluster.nodes[0].cards:
         return None
@@ -257,7 +258,7 @@ def least_hardware(serve: ServePlan) -> Hardware | None:
         least = fewest(1, most, enough)
         if least is not None:
             found.append(Hardware(least, size, tried[least]))
-    return min(found, key=lambda one: (one.gpus, one.nodes), default=None)
+    return min(found, key=lambda one: (one.nodes > present, one.gpus, one.nodes), default=None)
 
 
 def most_nodes(present: int) -> int:

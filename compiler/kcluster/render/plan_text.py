@@ -85,8 +85,10 @@ def _memory(chosen: Candidate) -> list[str]:
         ("engine", engine, "▒"),
         ("left", max(0.0, left), "░"),
     ]
+    # What does not fit is drawn in full beside the card's own share, and no longer than a line.
+    whole = max(total, sum(value for _, value, _ in parts))
     drawn = "  ".join(
-        f"{name} {value / GIB:.1f} {sign * max(1, round(BAR * value / total))}" for name, value, sign in parts
+        f"{name} {value / GIB:.1f} {sign * max(1, round(BAR * value / whole))}" for name, value, sign in parts
     )
     return [_row(f"GPU memory {gib(budget.total)} GiB", drawn)]
 
