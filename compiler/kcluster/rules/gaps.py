@@ -135,33 +135,14 @@ def _claim(spec: ServeSpec, block: Place) -> Iterator[Diagnostic]:
         )
 
 
-_NO_COUNTERPART: Final = {
-    "sglang": ("kv_offload",),
-    "trtllm": ("kv_offload", "dtype"),
-    "triton": (),
-}
-
-
-_CALLED: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "triton": "Triton"}
-
-
 def _engine_gaps(plan: Plan, serve_plan: ServePlan) -> Iterator[Diagnostic]:
     """Settings that the chosen engine, or this version of it, has no counterpart for."""
-    serve = serve_plan.serve
-    engine = serve.engine.name.value
-    for subject in _NO_COUNTERPART.get(engine, ()):
-        place = written(serve, subject)
-        if place is not None:
-            yield finding("KC605", f"{_CALLED[engine]} has no counterpart of `{subject}`", place)
-    lacking = [name for name, size in (("dcp", serve_plan.chosen.cut.dcp),) if size > 1 and engine != "vllm"]
-    if lacking:
-        yield finding(
-            "KC605",
-            f"{_CALLED[engine]} has no counterpart of {listed(f'`{name}`' for name in lacking)}",
-            blame(serve, *lacking),
-        )
-    if engine == "vllm":
+    if serve_plan.serve.engine.name.value == "vllm":
         yield from _lacking_flags(plan, serve_plan)
+    else:
+        from kcluster.rules.engine_gaps import engine_needs
+
+        yield from engine_needs(serve_plan)
 
 
 def _lacking_flags(plan: Plan, serve_plan: ServePlan) -> Iterator[Diagnostic]:
