@@ -7,7 +7,7 @@ from typing import Final
 
 from kcluster.diagnostics import Diagnostic
 from kcluster.planner.types import Plan, ServePlan
-from kcluster.rules.finding import Place, blame, finding, head_of, place_of, written
+from kcluster.rules.finding import Mark, Place, blame, finding, head_of, place_of, written
 from kcluster.rules.registry import rule
 from kcluster.rules.router_gaps import router_needs
 from kcluster.rules.routing import router_of
@@ -19,9 +19,10 @@ from kcluster.spec.types import ServeSpec
 def target_needs_more(plan: Plan) -> Iterator[Diagnostic]:
     """
     What it checks
-    What the chosen runtime, router or engine cannot be written without is in the spec: llm-d runs on Kubernetes only, a Kubernetes manifest needs to know the
-    namespace and the volume that holds the weights, and a setting that an engine has no counterpart for cannot be given to it. An engine or router for which
-    this version writes no files is an error too, a runtime without files of its own a note.
+    What the chosen runtime, router or engine cannot be written without is in the spec, and nothing is in it that they have no counterpart for: llm-d
+    runs on Kubernetes only, and other routers not there; a manifest needs to know the namespace and the volume that holds the weights; containers keep
+    an engine and its Ray apart; NGINX and HAProxy do not look into prompts, and NGINX not into bodies; the vLLM Router stands before one model; and this
+    version of the engine has a flag for what is asked.
 
     Why
     A compiler that filled the gap with a guess would write files that are accepted and do not run; one that left it out in silence would write a cluster
@@ -58,40 +59,42 @@ def target_needs_more(plan: Plan) -> Iterator[Diagnostic]:
     """
     told: set[int] = set()
     for serve in plan.serves:
-        found = [*_kubernetes(plan, serve), *_engine_gaps(plan, serve)]
+        yield from _kubernetes(plan, serve)
+        yield from _containers(plan, serve)
+        yield from _engine_gaps(plan, serve)
         router = router_of(plan.spec, serve.serve)
         if router is not None:
-            found += router_needs(plan, serve, router, first=id(router) not in told)
+            yield from router_needs(plan, serve, router, first=id(router) not in told)
             told.add(id(router))
-        yield from found or _unwritten(plan, serve.serve)
 
 
-def _unwritten(plan: Plan, serve: ServeSpec) -> Iterator[Diagnostic]:
-    """What this version of the compiler writes no files for."""
-    from kcluster.targets import target_names
+def _containers(plan: Plan, serve: ServePlan) -> Iterator[Diagnostic]:
+    """What stands against containers for a serve."""
+    spec = serve.serve
+    engine = spec.engine.name
+    if spec.runtime.value == "compose":
+        from kcluster.targets.compose.services import writable
 
-    names = {name.replace("_", "-") for name in target_names()}
-    engine, router = serve.engine.name, router_of(plan.spec, serve)
-    if engine.value not in names:
+        why = writable(serve)
+        if why is not None:
+            yield finding(
+                "KC605",
+                f"no container can be written for `{serve.name}`: {why}",
+                blame(spec, "executor", "version") if serve.distribution == "ray" else place_of(spec.runtime),
+                marks=(Mark(place_of(spec.runtime), "Compose"),),
+                help=(
+                    "`executor = mp` (vLLM 0.32 and later), or `runtime = systemd`"
+                    if serve.distribution == "ray"
+                    else '`image = "…"` in the engine',
+                ),
+            )
+    elif spec.runtime.value == "kubernetes" and engine.value != "vllm":
         yield finding(
             "KC605",
-            f"this version writes no files for {_CALLED[engine.value]}",
-            place_of(engine) if engine.written else head_of(serve),
-            help=("`engine vllm`",),
-        )
-    if router is not None and router.kind.value not in {"llm-d", *names}:
-        yield finding(
-            "KC605",
-            f"this version writes no files for the router `{router.kind.value}`",
-            head_of(router),
-            help=("`router nginx` or `router haproxy`",),
-        )
-    if serve.runtime.value not in {"shell", *names}:
-        yield finding(
-            "KC605",
-            f"this version writes scripts for `{serve.name}`, and nothing of its own for `{serve.runtime.value}`",
-            place_of(serve.runtime) if serve.runtime.written else head_of(serve),
-            severity="note",
+            f"pods are written for vLLM, and not for {_CALLED[engine.value]}",
+            place_of(engine) if engine.written else head_of(spec),
+            marks=(Mark(place_of(spec.runtime), "Kubernetes"),),
+            help=("`engine vllm`, or another `runtime`",),
         )
 
 

@@ -21,6 +21,7 @@ _MODULES: Final = {
     "monitoring": "kcluster.targets.monitoring",
     "hosts": "kcluster.targets.hosts",
     "systemd": "kcluster.targets.systemd",
+    "compose": "kcluster.targets.compose",
     "kubernetes": "kcluster.targets.kubernetes",
     "runbook": "kcluster.targets.runbook",
 }

@@ -76,7 +76,7 @@ words=("$command")
 [[ -z $server ]] || words+=("$server")
 case $runtime in
 systemd) as_user "$user" env KCLUSTER_RUN_DIR="${run:-/run/kcluster-$stem}" bash "$folder/router/$stem.sh" "${words[@]}" ;;
-compose) docker compose -f "$folder/compose/compose.yaml" exec -T "$service" bash "/kcluster/router/$stem.sh" "${words[@]}" ;;
+compose) docker compose -f "$folder/compose/compose.yaml" --profile '*' exec -T "$service" bash "/kcluster/router/$stem.sh" "${words[@]}" ;;
 *) env ${run:+KCLUSTER_RUN_DIR="$run"} bash "$folder/router/$stem.sh" "${words[@]}" ;;
 esac
 STEP
@@ -117,8 +117,8 @@ engine() {
     "$KCLUSTER_HOOK" "$action" "$host" "$script" 9<&- </dev/null
     return
   fi
-  on "$host" folder="$folder" action="$action" runtime="$runtime" unit="$unit" host="$host" <<'STEP'
-compose() { docker compose -f "$folder/compose/compose.yaml" --profile "$host" "$@"; }
+  on "$host" folder="$folder" action="$action" runtime="$runtime" unit="$unit" <<'STEP'
+compose() { docker compose -f "$folder/compose/compose.yaml" --profile '*' "$@"; }
 case $runtime-$action in
 systemd-stop) as_root systemctl stop "$unit" ;;
 # Nodes of one engine wait for each other: all are on their way before one is waited for.

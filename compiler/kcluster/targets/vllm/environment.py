@@ -55,12 +55,16 @@ def _overlaid(serve_plan: ServePlan, own: list[Variable]) -> tuple[Variable, ...
 
 
 def cards(serve_plan: ServePlan, gpus: tuple[int, ...]) -> Iterator[Variable]:
-    """Which cards a process sees, in rank order."""
+    """Which cards a process sees, in rank order. A container is given its cards alone, numbered from 0 (AMD's excepted: it
+    sees all of them)."""
     listed = ",".join(str(gpu) for gpu in gpus)
     vendor = serve_plan.serve.cluster.nodes[0].cards[0].vendor.lower() if serve_plan.serve.cluster.gpus else ""
     if vendor == "amd":
         yield Variable("HIP_VISIBLE_DEVICES", listed, "the cards of this process, in rank order")
         return
+    if serve_plan.serve.runtime.value == "compose":
+        # Docker hands the cards over in the order of their numbers.
+        listed = ",".join(str(sorted(gpus).index(gpu)) for gpu in gpus)
     yield Variable("CUDA_DEVICE_ORDER", "PCI_BUS_ID", "cards are numbered as nvidia-smi numbers them")
     yield Variable("CUDA_VISIBLE_DEVICES", listed, "the cards of this process, in rank order")
 
