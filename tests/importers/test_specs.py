@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from kcluster.cli.main import run
 from kcluster.diagnostics import Diagnostic
 from kcluster.fixes import fix
+from kcluster.importers.correcting import corrected
 from kcluster.importers.documents import read_text
-from kcluster.importers.judge import Judged, concerning, corrected, judge
+from kcluster.importers.judge import Judged, concerning, judge
 from kcluster.importers.specs import Hardware, Imported, to_spec
 from kcluster.pipeline import check_source
 from kcluster.source import Source

@@ -62,7 +62,9 @@ def mllama(f: Fields) -> Architecture:
     own = Layer((attention(s),), mlp, 2 * s.hidden)
     cross = Layer((attention(s, qk_norm="head", cross=True),), mlp, 2 * s.hidden, extra_parameters=2)
     layers = [cross if index in crossed else own for index in range(s.layers)]
-    return build(f, s, layers, other_parameters=8 * s.hidden, vision_parameters=mllama_vision(f, s.hidden))
+    # vLLM's class has no pipeline support
+    vision = mllama_vision(f, s.hidden)
+    return build(f, s, layers, other_parameters=8 * s.hidden, vision_parameters=vision, pipeline=False)
 
 
 GEMMA4_VIDEO_TOKENS = 32 * (70 + 2 + 6)

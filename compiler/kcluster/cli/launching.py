@@ -12,8 +12,9 @@ from typing import Final
 
 from kcluster.cli.common import FINDINGS, OK, STDIN, UsageError, say, wants_color, width_of
 from kcluster.diagnostics import Diagnostic, at_worst
+from kcluster.importers.correcting import corrected
 from kcluster.importers.documents import Found, read_text
-from kcluster.importers.judge import Judged, concerning, corrected, judge
+from kcluster.importers.judge import Judged, concerning, judge
 from kcluster.importers.specs import Hardware
 from kcluster.source import Source
 
@@ -107,8 +108,9 @@ def _said(source: Source, judged: Judged, hardware: Hardware, found: Found) -> s
 
     check = concerning(judged.imported, hardware, judged.assumed, _check)
     fixed = fix(judged.imported.source, check, unsafe=True)
-    better = corrected(source, judged.imported, fixed.text) if fixed.applied else None
+    better = corrected(source, judged.imported, fixed.text, judged.problems)
     if better is not None:
-        codes = ", ".join(sorted({finding.code for finding in fixed.applied}))
+        mended = {problem.code for problem in judged.problems if problem.fix is not None}
+        codes = ", ".join(sorted({finding.code for finding in fixed.applied} | mended))
         lines += f"\nwith {codes} mended:\n\n{better.rstrip()}\n"
     return lines

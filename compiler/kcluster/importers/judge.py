@@ -1,20 +1,19 @@
-"""Findings of a spec that was made from a command, as findings on the command; and the command with fixes made."""
+"""Findings of a spec that was made from a command, as findings on the command."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from kcluster.catalog.gpus import find_gpu
 from kcluster.diagnostics import Diagnostic, in_order
-from kcluster.diagnostics.types import Label, Severity
+from kcluster.diagnostics.types import Label
 from kcluster.importers.documents import Found
-from kcluster.importers.own import findings
-from kcluster.importers.specs import ENGINE, PARALLEL, SWITCHES, Hardware, Imported, to_spec
-from kcluster.importers.words import Setting
-from kcluster.importers.writing import Path, walk
+from kcluster.importers.own import findings, problems_of
+from kcluster.importers.phrasing import phrased
+from kcluster.importers.specs import Hardware, Imported, to_spec
+from kcluster.importers.words import Launch, Problem
+from kcluster.importers.writing import walk
 from kcluster.source import Source, Span
 from kcluster.syntax.parser import parse
 from kcluster.values import evolve, frozen
@@ -39,21 +38,17 @@ _NOT_SAID: Final = (
     "KC705",
     "KC706",
 )
-_FLAG_OF: Final = {
-    **{key: flag for flag, key in (*PARALLEL.items(), *ENGINE.items(), *SWITCHES.items())},
-    "ep": "--enable-expert-parallel",
-    "eplb": "--enable-eplb",
-}
-_SAID: Final = re.compile(rf"`?\b({'|'.join(sorted(_FLAG_OF, key=len, reverse=True))}) = ([\w.]+)`?")
 
 
 @frozen
 class Judged:
-    """A command's spec and the findings on the command. `assumed` where no card was given that the catalog has."""
+    """A command's spec and the findings on the command. `assumed` where no card was given that the catalog has; `problems`: of
+    the command's own words."""
 
     imported: Imported
     findings: tuple[Diagnostic, ...]
     assumed: bool
+    problems: tuple[Problem, ...] = ()
 
 
 def judge(command: Source, found: Found, hardware: Hardware, check: Check, *, version: str = "") -> Judged:
@@ -75,10 +70,15 @@ def judge(command: Source, found: Found, hardware: Hardware, check: Check, *, ve
         for finding in concerning(imported, hardware, assumed, check)(imported.source.text)
     ]
     own: list[Diagnostic] = []
+    problems: list[Problem] = []
     blind = not imported.known or any(finding.code in ("KC103", "KC107") for finding in kept)
     for launch in found.launches:
-        own += findings(launch, command, hardware, version, blind=blind)
-    return Judged(imported, in_order(_once([*own, *kept])), assumed)
+        said = problems_of(launch, command, hardware, version)
+        problems += said
+        own += findings(launch, command, said, version, blind=blind)
+    spoilt = [problem.span for problem in problems if problem.fix is not None]
+    kept = [finding for finding in kept if finding.code == "KC801" or finding.span not in spoilt]
+    return Judged(imported, in_order(_once([*own, *kept])), assumed, tuple(problems))
 
 
 def concerning(
@@ -128,41 +128,52 @@ def _once(findings: list[Diagnostic]) -> Iterator[Diagnostic]:
 
 
 def _relocated(finding: Diagnostic, command: Source, imported: Imported) -> Diagnostic:
+    """A finding of the spec on the command, in its words."""
+    finding = _softened(finding, imported)
+    place = _origin(finding.span, imported) or _anchor(imported.launches[0])
+    anchors = [_anchor(launch) for launch in imported.launches]
     labels, notes = [], list(finding.notes)
     for label in finding.labels:
         at = _origin(label.span, imported) if label.source in (None, imported.source) else None
-        if at == _anchor(imported):
+        if at is not None and (at == place or (len(anchors) == 1 and at in anchors)):
             continue
         if at is not None:
-            labels.append(Label(at, label.text))
+            labels.append(Label(at, phrased(label.text) or label.text))
         elif label.source in (None, imported.source):
             notes.append(f"{imported.source.slice(label.span).splitlines()[0]}: {label.text}")
-    severity: Severity = finding.severity
-    if finding.code == "KC107" and severity == "error":
-        severity = "warning"
-        notes.append("only what needs no knowledge of the model was judged")
-        unset = [name for launch in imported.launches if launch.model is not None for name in launch.model.unset]
-        if unset:
-            finding = evolve(
-                finding,
-                message=f"the model is not known: nothing sets {', '.join(unset)} here",
-                help=(f"`--set {unset[0]}=OWNER/NAME` does",),
-            )
     return evolve(
         finding,
         source=command,
-        span=_origin(finding.span, imported) or _anchor(imported),
-        severity=severity,
+        span=place,
+        message=phrased(finding.message) or finding.message,
+        label=phrased(finding.label),
         labels=tuple(labels),
-        notes=tuple(notes),
-        help=tuple(_SAID.sub(_as_flag, line) for line in finding.help),
+        notes=tuple(filter(None, map(phrased, notes))),
+        help=tuple(filter(None, map(phrased, finding.help))),
         fixes=(),
         figure="",
     )
 
 
-def _as_flag(match: re.Match[str]) -> str:
-    return f"`{_flag_text(match[1], match[2])}`"
+def _softened(finding: Diagnostic, imported: Imported) -> Diagnostic:
+    """What the catalog does not know is no mistake of a command."""
+    if finding.code == "KC106" and finding.severity == "error":
+        notes = (*finding.notes, "the catalog may not know all of this model")
+        return evolve(finding, severity="warning", notes=notes)
+    if finding.code != "KC107" or finding.severity != "error":
+        return finding
+    notes = (*finding.notes, "only what needs no knowledge of the model was judged")
+    finding = evolve(finding, severity="warning", notes=notes)
+    unset = [name for launch in imported.launches if launch.model is not None for name in launch.model.unset]
+    if unset:
+        return evolve(
+            finding,
+            message=f"the model is not known: nothing sets {', '.join(unset)} here",
+            help=(f"`--set {unset[0]}=OWNER/NAME` does",),
+        )
+    if any(launch.model is None for launch in imported.launches):
+        return evolve(finding, message="the command names no model that could be read here", help=())
+    return finding
 
 
 def _origin(span: Span, imported: Imported) -> Span | None:
@@ -173,87 +184,10 @@ def _origin(span: Span, imported: Imported) -> Span | None:
     found = min(around, key=lambda pair: pair[0], default=None)
     if found is None:
         return None
-    return _anchor(imported) if any(found[1] == launch.span for launch in imported.launches) else found[1]
+    whole = next((launch for launch in imported.launches if launch.span == found[1]), None)
+    return _anchor(whole) if whole is not None else found[1]
 
 
-def _anchor(imported: Imported) -> Span:
+def _anchor(launch: Launch) -> Span:
     """What a finding about a whole command points at: its model, else where it begins."""
-    launch = imported.launches[0]
     return launch.model.span if launch.model is not None else Span(launch.span.start, launch.span.start + 1)
-
-
-# The command with fixes made
-
-
-def corrected(command: Source, imported: Imported, fixed: str) -> str | None:
-    """The command's text once its spec is `fixed`; None where nothing of it changes, or where it cannot be said in that text."""
-    file, _ = parse(Source(imported.source.path, fixed))
-    after = {path: file.source.slice(value) for path, _, value in walk(file) if value is not None}
-    edits: list[tuple[Span, str]] = []
-    for number, launch in enumerate(imported.launches):
-        extra: list[str] = []
-        for path in dict.fromkeys((*imported.paths, *after)):
-            if path[:1] != ("serve",) or (len(imported.launches) > 1 and path[1] != _names(imported)[number]):
-                continue
-            before, now = imported.paths.get(path), after.get(path)
-            if before != now:
-                edits_of, added = _change(path, now, imported.given.get(path), command)
-                edits += edits_of
-                extra += added
-        if extra:
-            if re.search(r"^\s*- ", command.text, re.MULTILINE):
-                return None
-            spans = [launch.model.span] if launch.model is not None else []
-            end = max(
-                span.end
-                for span in (*spans, *(setting.span for setting in launch.settings), Span(0, launch.span.start))
-            )
-            edits.append((Span(end, end), " " + " ".join(extra)))
-    text = command.text
-    for span, new in sorted(set(edits), key=lambda edit: (edit[0].start, edit[0].end), reverse=True):
-        text = text[: span.start] + new + text[span.end :]
-    return text if text != command.text else None
-
-
-def _names(imported: Imported) -> list[str]:
-    return list(dict.fromkeys(path[1] for path in imported.paths if path[0] == "serve"))
-
-
-def _change(
-    path: Path, now: str | None, setting: Setting | None, command: Source
-) -> tuple[list[tuple[Span, str]], list[str]]:
-    """One attribute's change as edits, or as flags to add."""
-    if setting is not None and any(word.unset for word in setting.values):
-        return [], []
-    if now is None:
-        if setting is None:
-            return [], []
-        start = setting.span.start
-        while start > 0 and command.text[start - 1] in " \t":
-            start -= 1
-        return [(Span(start, setting.span.end), "")], []
-    flag = path[-1] if "args" in path else _FLAG_OF.get(path[-1], "")
-    if not flag:
-        return [], []
-    if setting is None:
-        return [], [_flag_text(flag, now)]
-    if setting.values and now not in ("on", "off"):
-        span = setting.values[-1].span
-        mark = command.text[span.start : span.start + 1]
-        text = _value_text(now)
-        return [(span, f"{mark}{text}{mark}" if mark in tuple("\"'") and text.isalnum() else text)], []
-    return [(setting.span, _flag_text(flag, now))], []
-
-
-def _flag_text(key: str, value: str) -> str:
-    flag = _FLAG_OF.get(key, key)
-    if value == "on":
-        return flag
-    return f"--no-{flag[2:]}" if value == "off" else f"{flag} {_value_text(value)}"
-
-
-def _value_text(value: str) -> str:
-    from shlex import quote
-
-    text = str(json.loads(value)) if value.startswith('"') else value.replace("_", "") if value[:1].isdigit() else value
-    return quote({"bf16": "bfloat16", "fp16": "float16"}.get(text, text))

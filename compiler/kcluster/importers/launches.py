@@ -109,6 +109,7 @@ class Reader:
                     "`serve` is repeated: the entry point of this image is the server already, and refuses the word",
                     loose[0].span,
                     help="leave `serve` out, and name the model with `--model`",
+                    fix=(loose[0].span, "--model") if named is None and len(loose) > 1 else None,
                 ),
             )
             loose = loose[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -55,11 +56,19 @@ def _meant(setting: Setting, command: Source) -> tuple[Span, str, str, str] | No
             "one brace each: doubling belongs to templates",
         ),
         (text.strip("'\""), "the quotes are part of it", "leave the inner quotes out"),
+        (_pairs(text), "it is in the form of older versions", "write it as JSON"),
         (text.replace("'", '"'), "JSON has double quotes", "write `\"` for `'` inside, and single quotes around"),
     ):
         if meant != text and _is_json(meant) and "'" not in meant:
             return word.span, f"'{meant}'", why, help
     return None
+
+
+def _pairs(text: str) -> str:
+    """`image=1,video=0` as JSON; the text itself where it is not of that form."""
+    if not re.fullmatch(r"\w+=\d+(,\w+=\d+)*", text):
+        return text
+    return json.dumps({name: int(value) for name, _, value in (pair.partition("=") for pair in text.split(","))})
 
 
 def _is_json(text: str) -> bool:

@@ -15,7 +15,7 @@ from kcluster.importers.launches import table_of
 from kcluster.importers.mangled import mangled
 from kcluster.importers.models import contradiction, identify
 from kcluster.importers.specs import PARALLEL, Hardware, degree, world
-from kcluster.importers.words import Launch, Problem, Setting
+from kcluster.importers.words import Launch, Problem, Setting, count_of
 from kcluster.physics.capacity import default_limits
 from kcluster.physics.constraints import ITEM_FLOOR_SINCE
 from kcluster.physics.cut import EngineVersion
@@ -26,28 +26,49 @@ _UNSAID: Final = (*PARALLEL, "--max-model-len", "--max-num-seqs", "--max-num-bat
 
 BLACKWELL_KERNELS_SINCE: Final = (0, 9, 2)
 """Images and wheels before hold no kernels for compute capability 12 (vLLM issue 18995, pull request 19794)."""
+SINKS_SINCE: Final = (0, 10, 2)
+"""From about vLLM 0.10.2 the engine takes Triton's attention by itself where FlashAttention 3 is not to be had (its gpt-oss recipe)."""
 _OFFICIAL: Final = re.compile(r"(^|/)vllm/vllm-openai(:|@|$)")
 
 
-def findings(launch: Launch, command: Source, hardware: Hardware, version: str, *, blind: bool) -> Iterator[Diagnostic]:
-    """What only the command can be wrong in.
+def problems_of(launch: Launch, command: Source, hardware: Hardware, version: str) -> tuple[Problem, ...]:
+    """What is wrong with the command's own words.
 
     Args:
         hardware: the cards as given, or those that stand in for them.
         version: the engine's where the caller knows it.
+    """
+    spoilt = list(mangled(launch, command, table_of(version_of(launch, version))))
+    outside = [
+        problem
+        for problem in launch.problems
+        if not any(one.span != problem.span and one.span.contains(problem.span) for one in spoilt)
+    ]
+    return (
+        *spoilt,
+        *outside,
+        *_format(launch),
+        *_shared_memory(launch),
+        *_nodes(launch, hardware, version),
+        *_kernels(launch, hardware, version),
+        *_sinks(launch, hardware, version),
+        *_item(launch, hardware, version),
+        *_group(launch),
+        *_captured(launch),
+    )
+
+
+def findings(
+    launch: Launch, command: Source, problems: tuple[Problem, ...], version: str, *, blind: bool
+) -> Iterator[Diagnostic]:
+    """Problems of the command's own words as findings, and what the version's flag table says.
+
+    Args:
         blind: whether the spec could not be judged because a model or a value of it is not known.
     """
-    table = table_of(version_of(launch, version))
-    spoilt = list(mangled(launch, command, table))
-    for problem in (*spoilt, *launch.problems):
-        inside = any(one.span != problem.span and one.span.contains(problem.span) for one in spoilt)
-        if not inside:
-            yield _found(problem, command)
-    for problem in (*_format(launch), *_shared_memory(launch), *_nodes(launch, hardware, version)):
+    for problem in problems:
         yield _found(problem, command)
-    for problem in (*_kernels(launch, hardware, version), *_item(launch, hardware, version), *_group(launch)):
-        yield _found(problem, command)
-    yield from _flags(launch, command, table, everything=blind)
+    yield from _flags(launch, command, table_of(version_of(launch, version)), everything=blind)
     if blind:
         yield from _open(launch, command)
 
@@ -78,6 +99,17 @@ def _format(launch: Launch) -> Iterator[Problem]:
             help="leave `--quantization` out: the engine reads it from the checkpoint",
         )
 
+    dtype = launch.setting("--dtype")
+    if dtype is None or quantization is None or quantization.text not in ("awq", "gptq"):
+        return
+    if dtype.text in ("bfloat16", "float32", "float"):
+        yield Problem(
+            "KC803",
+            f"`--quantization {quantization.text}` runs in float16 alone, not in {dtype.text}",
+            dtype.span,
+            help=f"`--quantization {quantization.text}_marlin`, or leave it out: the engine chooses the kernel",
+        )
+
 
 def _shared_memory(launch: Launch) -> Iterator[Problem]:
     if launch.small_shm and world(launch) > 1:
@@ -93,7 +125,7 @@ def _shared_memory(launch: Launch) -> Iterator[Problem]:
 def _nodes(launch: Launch, hardware: Hardware, version: str) -> Iterator[Problem]:
     """More ranks than a node has cards, and nothing that says how the engine reaches the others."""
     text = hardware.gpus.partition("*")[0].strip()
-    per_node = int(text) if text.isdigit() and "*" in hardware.gpus else 0
+    per_node = (count_of(text) or 0) if "*" in hardware.gpus else 0
     said = launch.setting("--distributed-executor-backend") or launch.setting("--nnodes")
     alone = degree(launch, "--data-parallel-size") == 1
     if per_node and hardware.nodes > 1 and world(launch) > per_node and said is None and alone:
@@ -136,6 +168,57 @@ def _kernels(launch: Launch, hardware: Hardware, version: str) -> Iterator[Probl
             note="" if official else "a build from source for this card has them",
             help=f"vLLM {since} or newer",
         )
+
+
+def _sinks(launch: Launch, hardware: Hardware, version: str) -> Iterator[Problem]:
+    """Attention sinks (gpt-oss) before every back end had them."""
+    match, found = identify(launch).match, find_gpu(_name(hardware))
+    asked = version_of(launch, version)
+    capability = found.card.compute_capability if found is not None else None
+    if match is None or match.architecture.model_type != "gpt_oss" or asked is None or asked >= SINKS_SINCE:
+        return
+    chosen = launch.setting("--attention-backend") is not None or any(
+        name == "VLLM_ATTENTION_BACKEND" for name, _ in launch.env
+    )
+    if found is not None and capability is not None and capability[0] not in (9, 10) and not chosen:
+        yield Problem(
+            "KC803",
+            f"attention sinks need Hopper or B200 before vLLM {'.'.join(map(str, SINKS_SINCE))}, unless another back end is chosen; "
+            f"{found.card.name} has compute capability {'.'.join(map(str, capability))}",
+            _place(launch),
+            "warning",
+            help="VLLM_ATTENTION_BACKEND=TRITON_ATTN_VLLM_V1, or a newer version",
+        )
+
+
+def _captured(launch: Launch) -> Iterator[Problem]:
+    """Graphs captured for fewer tokens than a step of all sequences with their drafts has."""
+    size, sequences = launch.setting("--max-cudagraph-capture-size"), launch.setting("--max-num-seqs")
+    drafts = _drafts(launch)
+    if size is None or sequences is None or not drafts or not (size.text.isdigit() and sequences.text.isdigit()):
+        return
+    step = int(sequences.text) * (drafts + 1)
+    if int(size.text) < step:
+        yield Problem(
+            "KC310",
+            f"graphs are captured for {size.text} tokens, and {sequences.text} sequences with {drafts} drafts each decode {step:,} a step",
+            size.span,
+            "warning",
+            help=f"`--max-cudagraph-capture-size {step}`, or fewer sequences",
+        )
+
+
+def _drafts(launch: Launch) -> int:
+    """`num_speculative_tokens`, 0 where none are said."""
+    import json
+
+    setting = launch.setting("--speculative-config")
+    try:
+        read = json.loads(setting.text) if setting is not None else {}
+    except (ValueError, RecursionError):
+        return 0
+    tokens = read.get("num_speculative_tokens") if isinstance(read, dict) else None
+    return tokens if isinstance(tokens, int) and 0 < tokens <= 64 else 0
 
 
 def _newest() -> str:

@@ -12,6 +12,7 @@ from kcluster.importers.models import Identified, identify
 from kcluster.importers.words import Launch, Setting, count_of
 from kcluster.importers.writing import Line, Path, Writer, quote, walk
 from kcluster.source import Source, Span
+from kcluster.spec.stretching import stretched_positions
 from kcluster.syntax.formatter import format_source
 from kcluster.syntax.parser import parse
 from kcluster.values import frozen
@@ -267,13 +268,15 @@ def _context(launch: Launch, model: Identified) -> tuple[str, Setting | None]:
     if setting is not None and setting.unset:
         return "", None
     positions = model.match.architecture.max_positions if model.match is not None else None
+    raw = {f"{one.flag}.{one.key}" if one.key else one.flag: one.text for one in launch.settings if not one.unset}
+    positions = stretched_positions(positions, raw)
     return (str(positions), None) if positions else ("", None)
 
 
 def _sla(writer: Writer, launch: Launch, model: Identified, name: str, load: bool) -> None:
     context, setting = _context(launch, model)
     lines = [Line("concurrency", "1", comment="a command does not say its load: set what you expect")]
-    if context and (load or (context.isdigit() and int(context) <= _DEFAULT_CONTEXT)):
+    if context and (load or ((count_of(context) or _DEFAULT_CONTEXT + 1) <= _DEFAULT_CONTEXT)):
         lines.append(Line("context", context, setting.span if setting else launch.span, setting))
     writer.block(("sla", name), f"sla {name}", lines)
 

@@ -7,12 +7,13 @@ Each inequality is written here once: the planner rejects with it and the rule o
 from __future__ import annotations
 
 from kcluster.physics.architecture import Architecture, DenseFfn, GroupedAttention, LatentAttention, MoeFfn
+from kcluster.physics.broken import Broken
 from kcluster.physics.cut import Cut, EngineVersion, Limits
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Card
+from kcluster.physics.support import family, format_violations
 from kcluster.physics.weights import stage_layers
 from kcluster.units import Figure, given
-from kcluster.values import frozen
 
 MOST_TP = 64
 """Tensor-parallel sizes beyond this are never proposed."""
@@ -20,32 +21,6 @@ MOST_TP = 64
 MARLIN_COLUMNS = 64
 MARLIN_ROWS = 128
 """What the Marlin kernel needs of a shard: output columns by 64, input rows by 128."""
-
-MINIMUM_CAPABILITY: dict[str, tuple[int, int]] = {
-    "fp8": (7, 5),
-    "int8": (7, 5),
-    "int4": (7, 5),
-    "nvfp4": (7, 5),
-    "mxfp4": (8, 0),
-    "mxfp8": (8, 0),
-    "bf16": (8, 0),
-}
-"""The lowest compute capability on which vLLM 0.33 runs a family of weight formats at all."""
-
-NATIVE_CAPABILITY: dict[str, tuple[int, int]] = {"fp8": (8, 9), "nvfp4": (10, 0), "mxfp4": (10, 0), "mxfp8": (10, 0)}
-"""From where on a family computes in its own arithmetic; below, weights are unpacked to 16 bits (Marlin)."""
-
-
-@frozen
-class Broken:
-    """A constraint that does not hold. `subject` names the attribute (`tp`, `pp`, `max_model_len`, …), `because` says why in a
-    clause with its figures; `fatal` where the engine would not start or not run."""
-
-    code: str
-    subject: str
-    because: str
-    fatal: bool
-    figures: tuple[Figure, ...] = ()
 
 
 def violations(
@@ -67,8 +42,7 @@ def violations(
         *_blocks(arch, fmt, cut),
         *_context_parallel(arch, cut),
         *_widths(arch, cut),
-        *_formats(fmt, limits, cards),
-        *_kv_format(arch, limits),
+        *format_violations(arch, fmt, limits, engine, cards),
     ]
     return tuple(sorted(found, key=lambda broken: broken.code))
 
@@ -360,68 +334,3 @@ def _block_mismatch(fmt: WeightFormat, what: str, width: int, shards: int, rows:
 
 def _marlin(fmt: WeightFormat) -> bool:
     return family(fmt) == "int4" and fmt.name.startswith(("awq", "gptq", "w4a16"))
-
-
-def family(fmt: WeightFormat) -> str:
-    """The family of formats whose support a card is asked for: bf16, fp16, fp32, fp8, int8, int4, nvfp4, mxfp4, mxfp8, other."""
-    name = fmt.name
-    for known in ("nvfp4", "mxfp4", "mxfp8", "fp8"):
-        if name.startswith(known):
-            return known
-    if "int8" in name or name.startswith("w8"):
-        return "int8"
-    if "int4" in name or name.startswith("w4"):
-        return "int4"
-    return name if name in ("bf16", "fp16", "fp32") else "other"
-
-
-def _formats(fmt: WeightFormat, limits: Limits, cards: tuple[Card, ...]) -> list[Broken]:
-    found: dict[str, Broken] = {}
-    for card in cards:
-        for broken in (_weight_support(fmt, card), _kv_support(limits, card)):
-            if broken is not None:
-                found.setdefault(broken.because, broken)
-    return list(found.values())
-
-
-def _weight_support(fmt: WeightFormat, card: Card) -> Broken | None:
-    capability = card.compute_capability
-    kind = family(fmt)
-    if capability is None:
-        if kind == "nvfp4":
-            return Broken("KC803", "weights", f"{card.name} has no support for {fmt.name} weights", True)
-        return None
-    shown = f"{capability[0]}.{capability[1]}"
-    least = MINIMUM_CAPABILITY.get(kind)
-    if least is not None and capability < least:
-        because = f"{fmt.name} weights need compute capability {least[0]}.{least[1]}; {card.name} has {shown}"
-        return Broken("KC803", "weights", because, True)
-    native = NATIVE_CAPABILITY.get(kind)
-    if native is not None and not fmt.weight_only and capability < native:
-        because = (
-            f"{card.name} (compute capability {shown}) keeps {fmt.name} weights but computes in 16 bits; "
-            f"{kind} arithmetic starts at {native[0]}.{native[1]}"
-        )
-        return Broken("KC803", "weights", because, False)
-    return None
-
-
-def _kv_support(limits: Limits, card: Card) -> Broken | None:
-    capability = card.compute_capability
-    if limits.kv_format == "nvfp4" and (capability is None or capability[0] < 10):
-        shown = "none" if capability is None else f"{capability[0]}.{capability[1]}"
-        because = f"an nvfp4 KV cache needs compute capability 10; {card.name} has {shown}"
-        return Broken("KC803", "kv_cache", because, True)
-    if limits.kv_format == "fp8" and capability is not None and capability < (8, 0):
-        because = f"an fp8 KV cache needs compute capability 8.0; {card.name} has {capability[0]}.{capability[1]}"
-        return Broken("KC803", "kv_cache", because, True)
-    return None
-
-
-def _kv_format(arch: Architecture, limits: Limits) -> list[Broken]:
-    """A 16-bit cache must be of the model's own kind (vLLM, config/vllm.py)."""
-    own = {"bfloat16": "bf16", "float16": "fp16"}.get(arch.dtype)
-    if limits.kv_format not in ("bf16", "fp16") or own is None or limits.kv_format == own:
-        return []
-    because = f"{'an' if limits.kv_format == 'fp16' else 'a'} {limits.kv_format} KV cache differs from the model's dtype {arch.dtype}"
-    return [Broken("KC805", "kv_cache", because, True)]

@@ -11,6 +11,7 @@ from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Cluster
 from kcluster.physics.memory import MemoryConstants
 from kcluster.physics.time_constants import TimeConstants
+from kcluster.spec.stretching import stretched_positions
 from kcluster.spec.types import ArgumentValue, Bound, DraftSpec, EngineSpec, ServeSpec, SlaSpec, Value
 from kcluster.values import evolve, frozen
 
@@ -90,6 +91,11 @@ def case_of(serve: ServeSpec, neighbours: float = 0.0) -> Case:
         serve.engine.dtype is not None
     ):  # the engine casts the model, and a 16-bit KV cache must be of what it is cast to
         architecture = evolve(architecture, dtype=serve.engine.dtype.value)
+    positions = stretched_positions(
+        architecture.max_positions, {name.value: value.value for name, value in serve.engine.args}
+    )
+    if positions != architecture.max_positions:
+        architecture = evolve(architecture, max_positions=positions)
     draft = serve.model.draft
     engine = engine_of(serve)
     return Case(

@@ -7,6 +7,7 @@ from typing import Final
 
 from kcluster.physics.capacity import most_states
 from kcluster.physics.cut import Cut, Limits
+from kcluster.physics.memory import CONTEXT_BYTES
 from kcluster.physics.results import Memory
 from kcluster.planner.case import Case
 from kcluster.planner.limits import sequences_wanted
@@ -156,6 +157,12 @@ def _utilization(case: Case, limits: Limits, budget: Memory) -> tuple[Violation,
             f"{human(max(0.0, total - held), 'bytes')} are free"
         )
         return (Violation("KC205", "gpu_memory_utilization", text, True, (budget.usable, budget.total)),)
+    if budget.usable.value > total - held - CONTEXT_BYTES:
+        text = (
+            f"{limits.utilization:g} of {human(total, 'bytes')} is {human(budget.usable.value, 'bytes')}, and the process's own "
+            f"context takes up to {human(CONTEXT_BYTES, 'bytes')} before the engine looks at what is free"
+        )
+        return (Violation("KC205", "gpu_memory_utilization", text, False, (budget.usable, budget.total)),)
     unused = 1 - limits.utilization - held / total - case.neighbours - LIBRARIES
     if case.pins.utilization is not None and unused > WASTE:
         text = f"{human(unused * total, 'bytes')} of every card stay unused at {limits.utilization:g}"

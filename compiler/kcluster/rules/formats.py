@@ -7,6 +7,7 @@ from typing import Final
 
 from kcluster.diagnostics import Diagnostic
 from kcluster.physics.formats import WeightFormat
+from kcluster.physics.support import BF16_CAPABILITY
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.rules import ways
 from kcluster.rules.broken import reported
@@ -39,7 +40,8 @@ KV_VALUES: Final = {"bf16": ("bfloat16", "auto"), "fp16": ("float16", "auto"), "
 def unsupported_format(plan: Plan) -> Iterator[Diagnostic]:
     """
     What it checks
-    The card and the engine's version have the weight format and the KV format (errors), and compute in it rather than unpacking it to 16 bits (note).
+    The card and the engine's version have the weight format, the KV format and the activations' type (errors), and compute in the format rather than unpacking
+    it to 16 bits (note).
 
     Why
     A format that the card lacks ends the start with a message about compute capability. One that is only unpacked saves memory and bandwidth and gives none of
@@ -66,7 +68,8 @@ def unsupported_format(plan: Plan) -> Iterator[Diagnostic]:
 
     Source
     vLLM 0.33: each quantization method names its least compute capability (fp8 7.5, native from 8.9; mxfp4 8.0; nvfp4 native from 10.0), below which Marlin
-    multiplies unpacked weights (`quantization/utils/marlin_utils.py`).
+    multiplies unpacked weights (`quantization/utils/marlin_utils.py`); MXFP4 takes bfloat16 activations alone; `config/model.py` casts bfloat16 to
+    float16 on older cards since 0.9, unless `dtype` says bfloat16.
     """
     yield from reported(
         plan,
@@ -76,6 +79,22 @@ def unsupported_format(plan: Plan) -> Iterator[Diagnostic]:
     )
     for serve in plan.serves:
         yield from _version_lacks(serve)
+        yield from _asked_for_bf16(serve)
+
+
+def _asked_for_bf16(plan: ServePlan) -> Iterator[Diagnostic]:
+    """A `dtype` of bfloat16 on cards without it: what the engine would cast by itself it refuses where it is told not to."""
+    dtype = plan.serve.engine.dtype
+    cards = [card for node in plan.serve.cluster.nodes for card in node.cards]
+    lacking = [card for card in cards if (card.compute_capability or BF16_CAPABILITY) < BF16_CAPABILITY]
+    if dtype is not None and dtype.written and dtype.value == "bfloat16" and lacking:
+        yield finding(
+            "KC803",
+            f"`dtype = bfloat16` is refused: {lacking[0].name} has no bfloat16",
+            place_of(dtype),
+            marks=(Mark(gpus_of(plan.serve.hardware), "this card"),),
+            help=("`dtype = float16`, or leave it out",),
+        )
 
 
 def _version_lacks(plan: ServePlan) -> Iterator[Diagnostic]:

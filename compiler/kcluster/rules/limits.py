@@ -287,8 +287,8 @@ def _concurrency_mark(serve: ServePlan) -> Mark | None:
 def batched_tokens(plan: Plan) -> Iterator[Diagnostic]:
     """
     What it checks
-    `max_num_batched_tokens` is at least `max_num_seqs`, and at least `max_model_len` without chunked prefill (else the engine refuses); and it is not so
-    large that the activations of a step take the memory that KV needs.
+    `max_num_batched_tokens` is at least `max_num_seqs`, at least `max_model_len` without chunked prefill, and at least one image or video where the model takes
+    it whole (else the engine refuses); and it is not so large that the activations of a step take the memory that KV needs.
 
     Why
     A larger step prefills faster, up to the point where it is arithmetic that bounds it; its activations are reserved at the start whether or not
@@ -325,7 +325,8 @@ def batched_tokens(plan: Plan) -> Iterator[Diagnostic]:
     Leave it out: the engine's default for the card is a good one. 2,048 to 8,192 keep activations small and prefill fast.
 
     Source
-    vLLM 0.33, `config/scheduler.py` (`verify_max_model_len`). KV that collapsed after raising it: vLLM issues 28228 and 53961.
+    vLLM 0.33, `config/scheduler.py` (`verify_max_model_len`). KV that collapsed after raising it: vLLM issues 28228 and 53961. Items that are taken whole:
+    vLLM pull requests 16447 and 43051.
     """
     yield from reported(
         plan,
