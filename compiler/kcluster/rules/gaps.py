@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from kcluster.diagnostics import Diagnostic
 from kcluster.planner.types import Plan, ServePlan
-from kcluster.rules.finding import Mark, Place, blame, finding, head_of, place_of, written
+from kcluster.rules.finding import Mark, Place, blame, finding, head_of, place_of
 from kcluster.rules.registry import rule
 from kcluster.rules.router_gaps import router_needs
 from kcluster.rules.routing import router_of
-from kcluster.rules.words import listed
 from kcluster.spec.types import ServeSpec
+from kcluster.targets.engines import ENGINE_NAMES
 
 
 @rule("KC605", stage="plan")
@@ -91,7 +90,7 @@ def _containers(plan: Plan, serve: ServePlan) -> Iterator[Diagnostic]:
     elif spec.runtime.value == "kubernetes" and engine.value != "vllm":
         yield finding(
             "KC605",
-            f"pods are written for vLLM, and not for {_CALLED[engine.value]}",
+            f"pods are written for vLLM, and not for {ENGINE_NAMES[engine.value]}",
             place_of(engine) if engine.written else head_of(spec),
             marks=(Mark(place_of(spec.runtime), "Kubernetes"),),
             help=("`engine vllm`, or another `runtime`",),
