@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -246,7 +247,7 @@ def test_scripts_are_clean(engine: str, tmp_path: Path) -> None:
         place = tmp_path / f"{index}.sh"
         place.write_text(text)
         for name, *options in (("shellcheck", "-S", "style"), ("shfmt", "-d", "-i", "2")):
-            program = shutil.which(name) or str(Path(".venv/bin") / name)
+            program = shutil.which(name) or str(Path(sys.executable).parent / name)
             ended = subprocess.run([program, *options, str(place)], capture_output=True, text=True, check=False)
             assert ended.returncode == 0, path + ended.stdout + ended.stderr
 
