@@ -51,6 +51,22 @@ SUPPLEMENTS: dict[str, tuple[dict[str, Any], str]] = {
         {"vision_config": {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32}},
         "vision tower by the defaults of transformers 5.23.0",
     ),
+    # a null of the published config, written as the 0 that engines read alike, where the class would take something
+    **{
+        model: ({"sliding_window": 0}, "no window: a null in the published config.json")
+        for model in (
+            "mistralai/Mistral-7B-Instruct-v0.3",
+            "mistralai/Mistral-Large-Instruct-2407",
+            "mistralai/Mistral-Small-24B-Instruct-2501",
+            "LGAI-EXAONE/EXAONE-4.0-1.2B",
+        )
+    },
+    "CohereLabs/c4ai-command-a-03-2025": ({"sliding_window": 4096}, "the window by the default of transformers 5.23.0"),
+    "deepseek-ai/DeepSeek-V2-Lite": ({"q_lora_rank": 0}, "no query rank: a null in the published config.json"),
+    "LGAI-EXAONE/K-EXAONE-236B-A23B": (
+        {"sliding_window": 128},
+        "the window by the model's description (transformers, model_doc/exaone_moe)",
+    ),
     "baidu/ERNIE-4.5-300B-A47B-Paddle": (
         {"num_nextn_predict_layers": 1},
         "MTP layer settled by the published total",
@@ -148,7 +164,8 @@ def needed(row: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     }
     for key in list(kept):
         rest = {name: value for name, value in kept.items() if name != key}
-        if read_config(with_types(row, rest))[0] == whole:
+        # what a class takes by itself is written too, so that a row says what it means
+        if all(read_config(with_types(row, rest), untold=untold)[0] == whole for untold in (True, False)):
             kept = rest
     return kept
 

@@ -133,13 +133,85 @@ def test_the_least_of_several_lengths_counts() -> None:
 def test_no_length_at_all() -> None:
     config = {key: value for key, value in LLAMA.items() if key != "max_position_embeddings"}
     arch, _ = read_config(config)
-    assert arch is not None and arch.max_positions is None
+    assert arch is not None and arch.max_positions == 2048  # what LlamaConfig takes, and so the engine
+    arch, _ = read_config({**config, "model_type": "exaone"})
+    assert arch is not None and arch.max_positions is None  # no class in transformers
+
+
+def windows(arch: Architecture) -> list[int | None]:
+    return [layer.mixers[0].window for layer in arch.layers if isinstance(layer.mixers[0], GroupedAttention)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        # the defaults of transformers 5.23.0, over its default pattern of layers
+        ("mistral", [4096] * 32),
+        ("ministral", [4096] * 32),
+        ("ministral3", [None] * 32),
+        ("cohere2", [4096, 4096, 4096, None] * 8),
+        ("exaone4", [4096, 4096, 4096, None] * 8),
+        ("olmo3", [4096, 4096, 4096, None] * 8),
+        ("gemma2", [4096, None] * 16),
+        ("cwm", [None, 8192, 8192, 8192] * 8),
+        ("qwen2", [None] * 32),
+        ("llama", [None] * 32),
+    ],
+)
+def test_a_window_that_no_field_states(kind: str, expected: list[int | None]) -> None:
+    assert windows(read(model_type=kind, head_dim=128)) == expected
+    # a null says that there is none
+    assert windows(read(model_type=kind, head_dim=128, sliding_window=None)) == [None] * 32
+
+
+def test_windows_of_qwen_from_the_layer_that_the_class_names() -> None:
+    assert windows(read(model_type="qwen2", use_sliding_window=True)) == [None] * 28 + [4096] * 4
+
+
+def test_heads_and_head_sizes_that_no_field_states() -> None:
+    plain = {key: value for key, value in LLAMA.items() if key != "num_key_value_heads"}
+    found = {}
+    for kind in ("llama", "mistral", "qwen3"):
+        arch, _ = read_config({**plain, "model_type": kind, "hidden_size": 2048})
+        assert arch is not None and isinstance(arch.attention, GroupedAttention)
+        found[kind] = (arch.attention.kv_heads, arch.attention.head_dim)
+    # LlamaConfig: as many as heads, hidden / heads; MistralConfig: 8; Qwen3Config: 32 and 128
+    assert found == {"llama": (32, 64), "mistral": (8, 64), "qwen3": (32, 128)}
+    arch, _ = read_config({**plain, "model_type": "mistral", "num_key_value_heads": None})
+    assert arch is not None and isinstance(arch.attention, GroupedAttention) and arch.attention.kv_heads == 32
+
+
+def test_a_query_rank_is_stated_null_or_the_class_s() -> None:
+    latent = {
+        "kv_lora_rank": 512,
+        "qk_rope_head_dim": 64,
+        "qk_nope_head_dim": 128,
+        "v_head_dim": 128,
+        "n_routed_experts": 64,
+        "num_experts_per_tok": 6,
+        "moe_intermediate_size": 1408,
+    }
+    ranks = []
+    for stated in ({}, {"q_lora_rank": None}, {"q_lora_rank": 768}):
+        attention = read(model_type="deepseek_v2", **latent, **stated).attention
+        assert isinstance(attention, LatentAttention)
+        ranks.append(attention.q_lora_rank)
+    assert ranks == [1536, None, 768]
+
+
+def test_a_nested_config_leaves_out_what_its_class_takes() -> None:
+    # LLaVA 1.5 publishes no sizes of its language model, which are those of LlamaConfig
+    text = {"model_type": "llama", "max_position_embeddings": 4096, "vocab_size": 32064}
+    arch, found = read_config({"model_type": "llava", "text_config": text, "vision_config": {}})
+    assert arch is not None, found
+    assert (arch.hidden, len(arch.layers), arch.vocab) == (4096, 32, 32064)
+    arch, found = read_config(text)
+    assert arch is None and {problem.field for problem in found} >= {"hidden_size", "num_hidden_layers"}
 
 
 def test_layers_by_kind() -> None:
     arch = read(model_type="gemma2", sliding_window=4096, head_dim=128)
-    windows = [layer.mixers[0].window for layer in arch.layers if isinstance(layer.mixers[0], GroupedAttention)]
-    assert windows == [4096, None] * 16
+    assert windows(arch) == [4096, None] * 16
     named = read(
         model_type="gemma2",
         sliding_window=4096,

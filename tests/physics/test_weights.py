@@ -37,6 +37,7 @@ SMALL = {
     "head_dim": 8,
     "intermediate_size": 128,
     "vocab_size": 100,
+    "max_position_embeddings": None,  # no rotary tables in the arithmetic below
 }
 EXPERTS = {
     "model_type": "mixtral",
@@ -49,6 +50,7 @@ EXPERTS = {
     "num_local_experts": 6,
     "num_experts_per_tok": 2,
     "vocab_size": 128,
+    "max_position_embeddings": None,  # no rotary tables in the arithmetic below
 }
 
 

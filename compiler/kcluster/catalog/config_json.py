@@ -7,6 +7,7 @@ from importlib import import_module
 
 from kcluster.catalog.families_common import FAMILIES, Family
 from kcluster.catalog.families_fields import ConfigProblem, Fields, shown
+from kcluster.catalog.rows import read
 from kcluster.physics.architecture import Architecture
 
 __all__ = ["ConfigProblem", "model_types", "read_config"]
@@ -31,9 +32,28 @@ def model_types() -> tuple[str, ...]:
     return tuple(sorted(FAMILIES))
 
 
-def read_config(config: object) -> tuple[Architecture | None, tuple[ConfigProblem, ...]]:
+_SIZES = frozenset({"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"})
+
+
+def class_defaults(kind: str, *, nested: bool) -> dict[str, object]:
+    """What the configuration class of a `model_type` takes for fields that a config does not have.
+
+    A published text_config leaves out whatever equals its class's default, sizes included; a whole config.json that has no sizes
+    is broken, so that there they are not filled in.
+    """
+    text = read("class_defaults.tsv")
+    start = text.find(f"\n{kind}\t") + 1
+    if not kind or not start:
+        return {}
+    names = text[text.find("\nmodel_type\t") + 1 :].partition("\n")[0].split("\t")
+    row = zip(names, text[start:].partition("\n")[0].split("\t"), strict=True)
+    return {name: int(cell) for name, cell in row if cell.isdigit() and (nested or name not in _SIZES)}
+
+
+def read_config(config: object, *, untold: bool = True) -> tuple[Architecture | None, tuple[ConfigProblem, ...]]:
     """The architecture that a config.json describes.
 
+    `untold`: whether a field that the config does not have is what its class takes.
     The language model's fields may stand in `text_config` (or `llm_config`, `language_config`); what it lacks is looked up
     around it. A `model_type` that no family here knows gives None and a problem: nothing is guessed.
 
@@ -58,6 +78,12 @@ def read_config(config: object) -> tuple[Architecture | None, tuple[ConfigProble
         message = f"{shown(model_type)} is not an architecture that is known here" if model_type else "is missing"
         problems.append(ConfigProblem("model_type", message))
         return None, tuple(problems)
-    architecture = reader(Fields(tables, problems, model_type))
+    inner_type = (
+        Fields(tables[:1], problems).text("model_type", default=f"{model_type}_text") if len(tables) > 1 else ""
+    )
+    defaults: dict[str, object] = {}
+    if untold:
+        defaults = class_defaults(inner_type, nested=True) or class_defaults(model_type, nested=bool(inner_type))
+    architecture = reader(Fields(tables, problems, model_type, defaults))
     unique = tuple(dict.fromkeys(problems))
     return (None if unique else architecture), unique

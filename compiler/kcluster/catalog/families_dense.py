@@ -52,14 +52,21 @@ def llama(f: Fields) -> Architecture:
         f,
         s,
         (mlp,) * s.layers,
-        layer_kinds(f, s.layers, ("full_attention",) * s.layers),
+        layer_kinds(f, s.layers, _kinds(f, s.layers)),
         2 * s.hidden,
         q_bias=bias,
         kv_bias=bias,
         out_bias=out_bias,
         qk_norm="head" if f.kind == "hunyuan_v1_dense" else "none",
     )
-    return build(f, s, layers, tied=f.kind in ("smollm3", "ernie4_5", "granite"))
+    return build(f, s, layers, tied=f.kind in ("smollm3", "ernie4_5"))
+
+
+def _kinds(f: Fields, count: int) -> tuple[str, ...]:
+    """Which layers slide where no `layer_types` says it: all but every fourth of CWM, none of the others."""
+    if f.kind == "cwm":
+        return tuple("sliding_attention" if index % 4 else "full_attention" for index in range(count))
+    return ("full_attention",) * count
 
 
 @family("internlm2")
@@ -201,7 +208,7 @@ def apertus(f: Fields) -> Architecture:
 def glm4(f: Fields) -> Architecture:
     """GLM-4: bias on q, k and v by `attention_bias`; four norms a layer in the 0414 line (`glm4`), two before."""
     s = read_sizes(f)
-    bias = f.flag("attention_bias", default=f.kind == "glm")
+    bias = f.flag("attention_bias", default=True)
     norms = 4 if f.kind == "glm4" else 2
     mixer = attention(s, q_bias=bias, kv_bias=bias)
     return build(f, s, uniform(mixer, DenseFfn(s.intermediate), s, norms * s.hidden))

@@ -80,14 +80,15 @@ class Fields:
         self.problems.append(ConfigProblem(field, message))
 
     def find(self, *names: str) -> tuple[str, object]:
-        """The first of these fields that has a value, with its dotted name; the first name and None where none has."""
+        """The first of these fields that has a value, with its dotted name, else what the class takes for one that no table has: a
+        null is none. The first name and None where there is nothing."""
         for prefix, table in self.tables:
             for name in names:
                 value = table.get(name)
                 if value is not None:
                     return prefix + name, value
         for name in names:
-            if name in self.defaults:
+            if name in self.defaults and not any(name in table for _, table in self.tables):
                 return name, self.defaults[name]
         return names[0], None
 

@@ -108,13 +108,13 @@ def qwen3_moe_layers(f: Fields, s: Sizes) -> tuple[Layer, ...]:
     moe = MoeFfn(count, experts_per_token(f, count), f.integer("moe_intermediate_size"))
     bias = f.flag("attention_bias")
     parts = choose(sparse_layers(f, s.layers), moe, DenseFfn(s.intermediate))
-    return mixed_attention(
-        f, s, parts, full_attention(s), 2 * s.hidden, q_bias=bias, kv_bias=bias, out_bias=bias, qk_norm="head"
-    )
+    kinds = layer_kinds(f, s.layers, full_attention(s)) if f.kind == "mellum" else full_attention(s)
+    return mixed_attention(f, s, parts, kinds, 2 * s.hidden, q_bias=bias, kv_bias=bias, out_bias=bias, qk_norm="head")
 
 
 @family("qwen3_moe", "mellum")
 def qwen3_moe(f: Fields) -> Architecture:
+    """Qwen3's mixtures, and Mellum 2, whose `layer_types` may slide."""
     s = read_sizes(f)
     return build(f, s, qwen3_moe_layers(f, s))
 
@@ -324,7 +324,10 @@ def mimo_v2_flash(f: Fields) -> Architecture:
     pattern = f.integers("hybrid_layer_pattern", high=1)
     slides = f.one_each("hybrid_layer_pattern", pattern, s.layers, (0,) * s.layers)
     if pattern is None:
-        kinds = layer_kinds(f, s.layers, full_attention(s))
+        default = tuple(
+            "full_attention" if index == 0 or (index + 1) % 6 == 0 else "sliding_attention" for index in range(s.layers)
+        )
+        kinds = layer_kinds(f, s.layers, default)
         slides = tuple(int(kind == "sliding_attention") for kind in kinds)
     sparse = sparse_layers(f, s.layers)
     dense = DenseFfn(s.intermediate)

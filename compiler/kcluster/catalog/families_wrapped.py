@@ -27,7 +27,7 @@ def inner(f: Fields, default: str) -> Architecture:
     if reader is None or kind == f.kind:
         f.problem("text_config.model_type", f"{shown(kind)} is not an architecture that is known here")
         reader = llama
-    arch = reader(Fields(f.tables, f.problems, kind))
+    arch = reader(f.with_defaults(kind))
     return evolve(arch, model_type=f.kind, class_name=class_name(f))
 
 
