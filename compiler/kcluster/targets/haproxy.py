@@ -18,6 +18,7 @@ from typing import Final
 
 from kcluster.planner.types import Plan
 from kcluster.targets.haproxy_script import script
+from kcluster.targets.engines import health_path
 from kcluster.targets.header import comment_header
 from kcluster.targets.routing import FLOORS, Front, Route, fronts
 from kcluster.targets.tls import TLS_CIPHERS
@@ -240,7 +241,7 @@ def _backend(front: Front, route: Route) -> Iterator[str]:
         yield f'    http-request set-header Authorization "Bearer ${{{key.variable}}}"\n'
     yield (
         "    option httpchk\n"
-        "    http-check send meth GET uri /health\n"
+        f"    http-check send meth GET uri {health_path(route.serve.serve.engine.name.value)}\n"
         "    http-check expect status 200\n"
         "    # A refused connection marks a replica down at once; late answers only three times in a row.\n"
         "    default-server inter 1s fastinter 500ms fall 3 rise 2 slowstart 5s observe layer4 error-limit 1 on-error mark-down\n"
