@@ -195,19 +195,21 @@ else:
             object.__setattr__(self, _HASH, None)
 
     class _Attributes:
-        """What attrs knows of a class, made when attrs asks for it."""
+        """What attrs knows of a class, made when attrs first asks for it."""
 
         def __get__(self, value: Any, cls: type) -> Any:
-            import attrs
+            return _attributes(cls)
 
-            described = {}
-            for row in cls.__value_fields__:
-                default = attrs.Factory(row.factory) if row.factory is not None else row.default
-                default = attrs.NOTHING if default is _NOTHING else default
-                described[row.name] = attrs.field(
-                    default=default, init=row.init, repr=row.repr, eq=row.eq, kw_only=True
-                )
-            return attrs.fields(attrs.make_class(cls.__name__, described))
+    @cache
+    def _attributes(cls: type) -> Any:
+        import attrs
+
+        described = {}
+        for row in cls.__value_fields__:
+            default = attrs.Factory(row.factory) if row.factory is not None else row.default
+            default = attrs.NOTHING if default is _NOTHING else default
+            described[row.name] = attrs.field(default=default, init=row.init, repr=row.repr, eq=row.eq, kw_only=True)
+        return attrs.fields(attrs.make_class(cls.__name__, described))
 
     _ATTRIBUTES: Final = _Attributes()
 
