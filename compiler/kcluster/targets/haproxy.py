@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from kcluster.planner.types import Plan
-from kcluster.targets.haproxy_script import script
 from kcluster.targets.engines import health_path
+from kcluster.targets.haproxy_script import script
 from kcluster.targets.header import comment_header
 from kcluster.targets.routing import FLOORS, Front, Route, fronts
 from kcluster.targets.tls import TLS_CIPHERS
