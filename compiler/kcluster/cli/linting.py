@@ -103,7 +103,7 @@ def _in_processes(specs: Sequence[Input], jobs: int) -> Iterator[Linted]:
     # Forked processes share what is already imported; elsewhere each imports for itself.
     context = get_context("fork" if "fork" in get_all_start_methods() and sys.platform == "linux" else None)
     try:
-        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_leave_interrupts) as pool:
             try:
                 yield from pool.map(judge, specs, chunksize=_AT_ONCE)
             except GeneratorExit:
@@ -111,6 +111,13 @@ def _in_processes(specs: Sequence[Input], jobs: int) -> Iterator[Linted]:
                 raise
     except (BrokenProcessPool, OSError):
         return
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C reaches every process of a terminal; the one that gave out the work ends the others, in silence."""
+    from signal import SIG_IGN, SIGINT, signal
+
+    signal(SIGINT, SIG_IGN)
 
 
 class Settings:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+from errno import EDQUOT, EFBIG, EIO, ENOSPC, EPIPE
 from importlib import import_module
 from typing import Final
 
 from kcluster.cli.common import FAULT, USAGE, UsageError, complain
+from kcluster.cli.recall import lost
 
 COMMANDS: Final[dict[str, str]] = {
     "init": "write a first spec from a few answers",
@@ -25,6 +26,23 @@ COMMANDS: Final[dict[str, str]] = {
     "lsp": "serve an editor (needs kcluster[lsp])",
     "completions": "print the completions of a shell",
 }
+
+_NO_READER: Final = (EPIPE, ENOSPC, EDQUOT, EFBIG, EIO)
+"""What writing to a stream fails with when its reader has gone, or its disk is full."""
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """argparse makes one to check each option, and each asks for the terminal's width by way of shutil and the compressors that it
+    imports; here it is asked for when there is help to print."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=100)
+
+    def format_help(self) -> str:
+        from shutil import get_terminal_size
+
+        self._width = get_terminal_size().columns - 2
+        return super().format_help()
 
 
 def _usage() -> str:
@@ -53,9 +71,7 @@ def run(arguments: Sequence[str]) -> int:
         complain(f"there is no command `{name}`" + (f"; did you mean `{near[0]}`?" if near else ""))
         return USAGE
     module = import_module(f"kcluster.cli.{name}_command")
-    parser = argparse.ArgumentParser(
-        prog=f"kcluster {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog=f"kcluster {name}", description=module.__doc__, formatter_class=_Formatter)
     module.configure(parser)
     try:
         known = parser.parse_args(rest)
@@ -66,13 +82,11 @@ def run(arguments: Sequence[str]) -> int:
     except UsageError as error:
         complain(str(error))
         return USAGE
-    except BrokenPipeError:
-        # The reader (head, a pager) has gone; that is not our failure. Keep the interpreter from flushing into it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         return 130
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_READER:
+            return lost(error)
         _report_fault(arguments)
         return FAULT
 

@@ -38,10 +38,19 @@ def recall(arguments: Sequence[str]) -> int | None:
         sys.stdout.flush()
         stream.write(text)
         stream.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        return lost(error)
     return int(code)
+
+
+def lost(error: OSError) -> int:
+    """The exit code where what was said did not reach its reader: 0 if the reader (head, a pager) has gone, which is no failure,
+    2 if it could not be written. Whatever is still to be written goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 0
+    sys.stderr.write(f"kcluster: cannot write the output: {error.strerror or error}\n")
+    return 2
 
 
 def remember(cache: Cache, arguments: Sequence[str], reads: Reads, code: int, text: str) -> None:

@@ -1,0 +1,1 @@
+"""What a start costs beside a bare interpreter, from the wheel as it is installed."""
