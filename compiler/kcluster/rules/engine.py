@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from kcluster.diagnostics import Diagnostic, Edit, Fix
+from kcluster.diagnostics.wording import plain_slip
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.rules.finding import Mark, Place, finding, place_of, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import quoted
 from kcluster.source import Span
+from kcluster.spec.removing import remove
 from kcluster.spec.types import ArgumentValue, EngineSpec, ServeSpec, Spec, Value
 
 
@@ -101,7 +103,8 @@ def _rename(name: Value[str], nearest: tuple[str, ...]) -> tuple[Fix, ...]:
     if at < 0:
         return ()
     edit = Edit(Span(span.start + at, span.start + at + len(name.value)), nearest[0])
-    return (Fix(f"write `{nearest[0]}`", (edit,), "unsafe"),)
+    # Flags are a fixed vocabulary, as attributes are: one letter off a long name means nothing else.
+    return (Fix(f"write `{nearest[0]}`", (edit,), "safe" if plain_slip(name.value, nearest[0]) else "unsafe"),)
 
 
 ATTRIBUTE_OF_FLAG: Final = {
@@ -217,6 +220,7 @@ def _conflict(plan: ServePlan, flag: str, name: Value[str], value: Value[Argumen
             at,
             marks=(attribute_mark(serve, "gpu_memory_utilization", "has no effect then"),),
             help=("leave it out, and set `gpu_memory_utilization`",),
+            fixes=_left_out(name),
         )
         return
     if flag in PLACEMENT:
@@ -225,6 +229,7 @@ def _conflict(plan: ServePlan, flag: str, name: Value[str], value: Value[Argumen
             f"`{name.value}` says where a rank sits, which the plan decides and each node's script says for itself",
             at,
             help=("leave it out",),
+            fixes=_left_out(name),
         )
         return
     attribute = ATTRIBUTE_OF_FLAG.get(flag)
@@ -239,6 +244,7 @@ def _conflict(plan: ServePlan, flag: str, name: Value[str], value: Value[Argumen
             at,
             marks=(Mark(place, "given here"),),
             help=(f"leave the flag out and keep `{attribute}`",),
+            fixes=_left_out(name),
         )
     elif attribute in COMPILED:
         yield finding(
@@ -247,6 +253,13 @@ def _conflict(plan: ServePlan, flag: str, name: Value[str], value: Value[Argumen
             at,
             help=(f"write `{attribute}` in `{block}` and leave the flag out",),
         )
+
+
+def _left_out(name: Value[str]) -> tuple[Fix, ...]:
+    """A fix that takes the flag out, which changes what the engine is told."""
+    if name.attribute is None:
+        return ()
+    return remove("leave the flag out", name.origin.source, name.attribute, "unsafe")
 
 
 def _as_written(value: ArgumentValue) -> str:

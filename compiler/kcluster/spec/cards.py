@@ -8,7 +8,7 @@ from kcluster.catalog.gpus import find_gpu
 from kcluster.diagnostics.wording import listed, shown, suggestions
 from kcluster.physics.hardware import BusKind, Card
 from kcluster.source import Source
-from kcluster.spec.findings import Findings
+from kcluster.spec.findings import Findings, replace
 from kcluster.spec.hardware_values import BusWritten, CardsWritten
 from kcluster.spec.reader import Fields
 from kcluster.spec.types import Origin, Value
@@ -60,7 +60,10 @@ class CardShelf:
             near = tuple(dict.fromkeys((*suggestions(cards.name, tuple(self.own)), *nearest_gpus(cards.name))))[:3]
         help_ = [f"did you mean {listed(near)}?"] if near else []
         help_.append("a `gpu` block describes a card that the catalog lacks")
-        findings.add("KC107", f"the catalog has no GPU `{shown(cards.name)}`", source, span, help=tuple(help_))
+        message = f"the catalog has no GPU `{shown(cards.name)}`"
+        # Another card: names differ by a digit.
+        fixes = (replace(f"write `{near[0]}`", span, near[0], "unsafe"),) if len(near) == 1 else ()
+        findings.add("KC107", message, source, span, help=tuple(help_), fixes=fixes)
         return None
 
 

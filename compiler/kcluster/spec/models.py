@@ -13,9 +13,10 @@ from kcluster.physics.architecture import Architecture
 from kcluster.physics.formats import WeightFormat
 from kcluster.spec.architectures import build_architecture
 from kcluster.spec.files import MAX_CONFIG_BYTES, Files, Unreadable
-from kcluster.spec.findings import Findings
+from kcluster.spec.findings import Findings, replace
 from kcluster.spec.reader import Fields, missing
 from kcluster.spec.types import DraftSpec, ModelSpec, Origin, Value
+from kcluster.syntax.strings import quote
 from kcluster.values import frozen
 
 _DTYPE_FORMATS: Final = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
@@ -147,7 +148,8 @@ def _from_catalog(named: Value[str], findings: Findings) -> _Described | None:
     help_ = [f"did you mean {listed(near)}?"] if near else []
     help_.append('a config.json describes what the catalog lacks: `config = "config.json"`')
     message = f"the catalog has no model `{shown(named.value, 80)}`"
-    findings.add("KC107", message, source, span, help=tuple(help_))
+    fixes = (replace(f"write `{near[0]}`", span, quote(near[0]), "unsafe"),) if len(near) == 1 else ()
+    findings.add("KC107", message, source, span, help=tuple(help_), fixes=fixes)
     return None
 
 

@@ -13,6 +13,7 @@ from kcluster.diagnostics.wording import listed, nearest, ranked, shown
 from kcluster.source import Source, Span
 from kcluster.spec.broken import NOTHING_BROKEN, Broken
 from kcluster.spec.findings import Findings, did_you_mean, renamed, replace
+from kcluster.spec.removing import remove
 from kcluster.spec.schema import AttributeSchema, BlockSchema, EntrySchema, homes_of
 from kcluster.spec.text import refusal
 from kcluster.spec.types import Origin, Value
@@ -201,7 +202,10 @@ def _attribute(item: Attribute, fields: Fields, context: Context) -> None:
     if first is not None:
         labels = (Label(first, "given here first"),)
         message = f"`{name}` is given twice"
-        context.findings.add("KC104", message, context.source, item.span, labels=labels)
+        same = _same(context.source.slice(first), context.source.slice(item.value.span))
+        same = same and item.operator == (schema.bound or "=")
+        fixes = remove("leave out the second, which says the same", context.source, item.span, "safe") if same else ()
+        context.findings.add("KC104", message, context.source, item.span, labels=labels, fixes=fixes)
         return
     inner = fields.schema.block(name)
     if inner is not None and isinstance(item.value, WordNode | StringNode) and item.value.text not in _SWITCHES:
@@ -209,6 +213,11 @@ def _attribute(item: Attribute, fields: Fields, context: Context) -> None:
         return
     _operator(item, schema, context)
     _keep(item, schema, fields, context)
+
+
+def _same(first: str, second: str) -> bool:
+    """Whether two values are the same; blanks count only where a string may hold them."""
+    return first == second or ('"' not in first and "".join(first.split()) == "".join(second.split()))
 
 
 def _keep(item: Attribute, schema: AttributeSchema, fields: Fields, context: Context) -> None:

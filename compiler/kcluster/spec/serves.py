@@ -18,6 +18,7 @@ from kcluster.spec.engines import (
 )
 from kcluster.spec.findings import Findings, did_you_mean, replace
 from kcluster.spec.reader import Fields, missing
+from kcluster.spec.removing import remove
 from kcluster.spec.types import HardwareSpec, ModelSpec, RouterSpec, RouteSpec, ServeSpec, SlaSpec, Value
 from kcluster.values import define, field, frozen
 
@@ -55,7 +56,9 @@ class Shelf:
             help_ = (f"there is {listed(known[:6], 'and')}",) if known else (f"write `{self.word} NAME {{ … }}`",)
         message = f"there is no {self.word} `{shown(name)}`"
         span = reference.origin.span
-        fixes = (replace(f"write `{near}`", span, near, "unsafe"),) if near else ()
+        # Names of an author's own blocks often differ by a letter: only a hyphen or a capital is certain.
+        certain = near is not None and _folded(near) == _folded(name)
+        fixes = (replace(f"write `{near}`", span, near, "safe" if certain else "unsafe"),) if near else ()
         findings.add("KC106", message, reference.origin.source, span, help=help_, fixes=fixes)
         return None
 
@@ -238,6 +241,11 @@ def _serve(
     )
 
 
+def _folded(name: str) -> str:
+    """A name without what people confuse without meaning another."""
+    return name.lower().replace("_", "-")
+
+
 def unused(shelves: Mapping[str, Shelf], declared: Mapping[str, list[Fields]], findings: Findings) -> None:
     """Report blocks of the file asked for that no serve comes to (KC108); those of imported files may wait for other specs."""
     for word, shelf in shelves.items():
@@ -246,4 +254,5 @@ def unused(shelves: Mapping[str, Shelf], declared: Mapping[str, list[Fields]], f
         for fields in declared.get(word, []):
             if fields.name and fields.name in shelf.built and fields.name not in shelf.used:
                 message = f"{word} `{fields.name}` is never used"
-                findings.add("KC108", message, fields.source, fields.head)
+                fixes = remove("leave it out", fields.source, fields.span, "unsafe")
+                findings.add("KC108", message, fields.source, fields.head, fixes=fixes)

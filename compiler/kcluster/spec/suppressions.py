@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Final
 
-from kcluster.diagnostics import CODES, Diagnostic, code_of
+from kcluster.diagnostics import CODES, Diagnostic, Fix, code_of
 from kcluster.diagnostics.wording import listed, suggestions
 from kcluster.source import Span
+from kcluster.spec.removing import remove_comment
 from kcluster.spec.types import Spec, Suppression
 from kcluster.syntax.ast import Attribute, Block, Comment, File, Item
 from kcluster.values import evolve
@@ -166,6 +167,7 @@ def _useless(suppression: Suppression, used: bool, early: bool) -> list[Diagnost
     codes = _codes(suppression)
     unknown = [text for text in suppression.codes if code_of(text) is None]
     help_: tuple[str, ...] = ()
+    fixes: tuple[Fix, ...] = ()
     if not suppression.codes:
         message = "this is no suppression"
         help_ = ("write `# kcluster: ignore[KC204] reason`",)
@@ -181,5 +183,6 @@ def _useless(suppression: Suppression, used: bool, early: bool) -> list[Diagnost
     else:
         message = f"this suppression of {listed(codes, 'and')} silences nothing"
         help_ = ("delete it",)
+        fixes = remove_comment("delete it", suppression.source, suppression.span)
     severity = CODES["KC111"].severity
-    return [Diagnostic("KC111", message, suppression.source, suppression.span, severity, help=help_)]
+    return [Diagnostic("KC111", message, suppression.source, suppression.span, severity, help=help_, fixes=fixes)]
