@@ -29,6 +29,7 @@ def monitors(serve_plan: ServePlan, name: str, front: Front | None) -> Iterator[
                             {"targetLabel": "serve", "replacement": serve_plan.name, "action": "replace"},
                             "the labels that the alerts and the dashboard go by",
                         ),
+                        {"targetLabel": "job", "replacement": "kcluster", "action": "replace"},
                         {"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "replica", "action": "replace"},
                         {
                             "sourceLabels": ["__meta_kubernetes_pod_node_name"],

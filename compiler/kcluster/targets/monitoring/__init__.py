@@ -23,11 +23,15 @@ def emit(plan: Plan) -> tuple[Artifact, ...]:
     if not watched:
         return ()
     head = "Test: promtool test rules alerts_test.yml"
+    # Pods are found by the monitors in kubernetes/.
+    outside = tuple(serve for serve in watched if serve.serve.runtime.value != "kubernetes")
+    where = next(
+        (one.serve.monitor.prometheus.value for one in outside if one.serve.monitor.prometheus), "127.0.0.1:9090"
+    )
+    what = f"On the router's host: prometheus --web.listen-address={where} --config.file=prometheus.yml"
+    scraped = comment_header(plan, what) + document(scrape(plan, outside))
     return (
-        Artifact(
-            "monitoring/prometheus.yml",
-            comment_header(plan, "Prometheus, to run on the router's host") + document(scrape(plan, watched)),
-        ),
+        *((Artifact("monitoring/prometheus.yml", scraped),) if outside else ()),
         Artifact("monitoring/alerts.yml", comment_header(plan, head) + document(alerts(plan, watched))),
         Artifact("monitoring/alerts_test.yml", comment_header(plan, head) + document(alert_tests(plan, watched))),
         Artifact("monitoring/grafana.json", json.dumps(dashboard(plan, watched), indent=2, ensure_ascii=False) + "\n"),

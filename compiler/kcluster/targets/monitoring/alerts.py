@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Final
 
 from kcluster.planner.types import Plan, ServePlan
+from kcluster.spec.types import SlaSpec
 from kcluster.targets.haproxy import backend_name
 from kcluster.targets.monitoring.metrics import (
-    ANSWER,
-    ANSWER_BOUNDS,
-    HTTP_REQUESTS,
-    ITL,
-    ITL_BOUNDS,
-    KV_USAGE,
-    PREEMPTIONS,
-    TTFT,
-    TTFT_BOUNDS,
-    WAITING,
+    Histogram,
+    Metrics,
+    Outcomes,
     bound_above,
+    bound_matcher,
+    metrics_of,
     number,
     selector,
 )
@@ -37,19 +34,25 @@ WAITING_SHARE: Final = 0.1
 SERVER_ERRORS: Final = 0.01
 """Share of answers with a 5xx that is more than a client's disconnect."""
 
+ANSWERS: Final = 10_000
+"""Answers a step in the test of their failures: fine enough for a threshold of a hundredth of a percent."""
+
+STEP: Final = "1m"
+"""Between samples of a test: what is asked for is over five minutes or more."""
+
 
 @frozen
 class Alert:
     """One alert. `series` are the synthetic series of its test: (name with labels, firing values, silent values) in
-    Prometheus' notation, 15 s apart."""
+    Prometheus' notation, STEP apart."""
 
     name: str
+    serve: str
     expression: str
     for_: str
     severity: str
     summary: str
     description: str
-    labels: tuple[tuple[str, str], ...]
     series: tuple[tuple[str, str, str], ...]
     seen: tuple[tuple[str, str], ...]
     """Labels that the firing alert has from its expression."""
@@ -69,22 +72,23 @@ def alert_tests(plan: Plan, watched: tuple[ServePlan, ...]) -> dict[str, Yaml]:
     """`alerts_test.yml` for `promtool test rules`: each alert fires on its firing series and not on its silent ones."""
     cases: list[Yaml] = []
     for serve in watched:
-        for alert in alerts_of(plan, serve):
-            cases.append(_case(alert, firing=True))
-            cases.append(_case(alert, firing=False))
-    return {"rule_files": ["alerts.yml"], "evaluation_interval": "15s", "tests": cases}
+        found = alerts_of(plan, serve)
+        cases.append(_case(found, firing=True))
+        cases.append(_case(found, firing=False))
+    return {"rule_files": ["alerts.yml"], "evaluation_interval": STEP, "tests": cases}
 
 
 def alerts_of(plan: Plan, serve: ServePlan) -> tuple[Alert, ...]:
     """Every alert of one serve, what stops it first."""
     thresholds = {name: value.value for name, value in serve.serve.monitor.thresholds}
+    metrics = metrics_of(serve)
     return (
-        _down(serve),
-        _kv_full(serve, thresholds.get("kv_usage", KV_FULL)),
-        _preemptions(serve),
-        _waiting(serve, thresholds.get("waiting")),
-        *_slow(serve),
-        _errors(plan, serve, thresholds.get("errors", SERVER_ERRORS)),
+        _down(serve, metrics),
+        *_kv_full(serve, metrics.kv_usage, thresholds.get("kv_usage", KV_FULL)),
+        *((_preemptions(serve, metrics.preemptions),) if metrics.preemptions else ()),
+        _waiting(serve, metrics.waiting),
+        *_slow(serve, metrics, thresholds),
+        *_errors(plan, serve, metrics.outcomes, thresholds.get("errors", SERVER_ERRORS)),
     )
 
 
@@ -93,34 +97,49 @@ def _rule(alert: Alert) -> Yaml:
         "alert": alert.name,
         "expr": alert.expression,
         "for": alert.for_,
-        "labels": {"severity": alert.severity, **dict(alert.labels)},
+        # With its serve's name: two serves' rules are not the same rule twice.
+        "labels": {"severity": alert.severity, "serve": _template(alert.serve)},
         "annotations": {"summary": alert.summary, "description": alert.description},
     }
 
 
-def _case(alert: Alert, *, firing: bool) -> Yaml:
-    expected: list[Yaml] = []
-    if firing:
-        labels = {**dict(alert.seen), "severity": alert.severity, **dict(alert.labels)}
-        expected.append(
-            {
-                "exp_labels": labels,
-                "exp_annotations": {
-                    "summary": _filled(alert.summary, labels),
-                    "description": _filled(alert.description, labels),
-                },
-            }
-        )
+def _case(found: tuple[Alert, ...], *, firing: bool) -> Yaml:
+    """All alerts of a serve at once, whose series are apart: a case costs promtool a database of its own."""
     return {
-        "interval": "15s",
-        "input_series": [{"series": name, "values": high if firing else low} for name, high, low in alert.series],
-        "alert_rule_test": [{"eval_time": "30m", "alertname": alert.name, "exp_alerts": expected}],
+        "interval": STEP,
+        "input_series": [
+            {"series": name, "values": high if firing else low} for alert in found for name, high, low in alert.series
+        ],
+        "alert_rule_test": [
+            {"eval_time": "30m", "alertname": alert.name, "exp_alerts": [_fired(alert)] if firing else []}
+            for alert in found
+        ],
+    }
+
+
+def _fired(alert: Alert) -> Yaml:
+    labels = {**dict(alert.seen), "severity": alert.severity, "serve": alert.serve}
+    return {
+        "exp_labels": labels,
+        "exp_annotations": {
+            "summary": _filled(alert.summary, labels),
+            "description": _filled(alert.description, labels),
+        },
     }
 
 
 def _filled(text: str, labels: dict[str, str]) -> str:
-    """A text with `{{ $labels.name }}` filled in, as Prometheus does."""
-    return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda found: labels.get(found[1], ""), text)
+    """A text with `{{ $labels.name }}` filled in and escapes undone, as Prometheus does."""
+    return re.sub(
+        r'\{\{ (?:\$labels\.(\w+)|"(\{\{)") \}\}',
+        lambda found: found[2] or labels.get(found[1], ""),
+        text,
+    )
+
+
+def _template(text: str) -> str:
+    """A text of the spec as Prometheus' templates show it: what would start one is written as a string of theirs."""
+    return text.replace("{{", '{{ "{{" }}')
 
 
 def _of(serve: ServePlan) -> dict[str, str]:
@@ -131,62 +150,65 @@ def _series(metric: str, serve: ServePlan, **labels: str) -> str:
     return selector(metric, **_of(serve), replica="0", **labels)
 
 
-def _down(serve: ServePlan) -> Alert:
+def _down(serve: ServePlan, metrics: Metrics) -> Alert:
     return Alert(
         "KclusterReplicaDown",
+        serve.name,
         f"{selector('up', **_of(serve))} == 0",
         "1m",
         "critical",
         "replica {{ $labels.replica }} of {{ $labels.serve }} does not answer",
-        "Its /metrics has not answered for a minute. The router sends it nothing once connections are refused.",
-        (),
-        ((_series("up", serve), "0x200", "1x200"),),
+        f"Its {metrics.path} has not answered for a minute. The router sends it nothing once connections are refused.",
+        ((_series("up", serve), "0x40", "1x40"),),
         (*_of(serve).items(), ("replica", "0")),
     )
 
 
-def _kv_full(serve: ServePlan, share: float) -> Alert:
-    return Alert(
+def _kv_full(serve: ServePlan, metric: str, share: float) -> Iterator[Alert]:
+    if share >= 1:
+        return  # nothing is above it
+    above, below = share + (1 - share) / 100, share * 0.99
+    yield Alert(
         "KclusterKvCacheFull",
-        f"avg_over_time({selector(KV_USAGE, **_of(serve))}[5m]) > {number(share)}",
+        serve.name,
+        f"avg_over_time({selector(metric, **_of(serve))}[5m]) > {number(share)}",
         "5m",
         "warning",
         "the KV cache of {{ $labels.serve }}, replica {{ $labels.replica }}, is nearly full",
         f"Over {share:.0%} for ten minutes: new requests wait, and running ones may be preempted. "
         f"The plan holds {human(serve.chosen.memory.kv_tokens.value, 'tokens') if serve.chosen.memory else 'it all'}.",
-        (),
-        ((_series(KV_USAGE, serve), f"{number(min(1.0, share + 0.01))}x200", f"{number(share - 0.01)}x200"),),
+        ((_series(metric, serve), f"{number(above)}x40", f"{number(below)}x40"),),
         (*_of(serve).items(), ("replica", "0")),
     )
 
 
-def _preemptions(serve: ServePlan) -> Alert:
+def _preemptions(serve: ServePlan, metric: str) -> Alert:
     return Alert(
         "KclusterPreemptions",
-        f"increase({selector(PREEMPTIONS, **_of(serve))}[10m]) > 1",
+        serve.name,
+        f"increase({selector(metric, **_of(serve))}[10m]) > 1",
         "5m",
         "warning",
         "{{ $labels.serve }}, replica {{ $labels.replica }}, preempts requests",
         "The KV cache does not hold what runs: preempted requests compute their prompt again. "
         "Fewer sequences (max_num_seqs), shorter contexts, or more KV.",
-        (),
-        ((_series(PREEMPTIONS, serve), "0+1x200", "0x200"),),
+        ((_series(metric, serve), "0+1x40", "0x40"),),
         (*_of(serve).items(), ("replica", "0")),
     )
 
 
-def _waiting(serve: ServePlan, most: float | None) -> Alert:
-    limit = most if most is not None else max(1.0, round(serve.chosen.limits.max_num_seqs * WAITING_SHARE))
+def _waiting(serve: ServePlan, metric: str) -> Alert:
+    limit = max(1.0, round(serve.chosen.limits.max_num_seqs * WAITING_SHARE))
     return Alert(
         "KclusterRequestsWaiting",
-        f"avg_over_time({selector(WAITING, **_of(serve))}[5m]) > {number(limit)}",
+        serve.name,
+        f"avg_over_time({selector(metric, **_of(serve))}[5m]) > {number(limit)}",
         "5m",
         "warning",
         "requests wait at {{ $labels.serve }}, replica {{ $labels.replica }}",
         f"More than {limit:g} for ten minutes, where a replica runs {serve.chosen.limits.max_num_seqs} at a time: "
         "the load is above what was planned, or the KV cache is full.",
-        (),
-        ((_series(WAITING, serve), f"{number(limit + 1)}x200", f"{number(limit)}x200"),),
+        ((_series(metric, serve), f"{number(limit + 1)}x40", f"{number(limit)}x40"),),
         (*_of(serve).items(), ("replica", "0")),
     )
 
@@ -197,80 +219,90 @@ def _share_of(percentile: str) -> float:
     return float(digits) / 100 if digits.replace(".", "", 1).isdigit() else 0.5
 
 
-def _slow(serve: ServePlan) -> Iterator[Alert]:
-    """Latency bounds of the SLA, each at the engine's next histogram bound."""
+def _slow(serve: ServePlan, metrics: Metrics, written: dict[str, float]) -> Iterator[Alert]:
+    """Waits that are bounded, by the spec's `monitor` or else by the SLA, each at the engine's next histogram bound."""
     sla = serve.serve.sla
-    if sla is None:
-        return
-    share = _share_of(sla.percentile.value)
-    for bound in sla.bounds:
-        value = bound.value.value
-        if bound.name == "ttft":
-            yield from _slower(serve, "KclusterFirstTokenSlow", "the first token", TTFT, TTFT_BOUNDS, value, share)
-        elif bound.name == "itl":
-            yield from _slower(serve, "KclusterTokensSlow", "the next token", ITL, ITL_BOUNDS, value, share)
-        elif bound.name == "answer":
-            yield from _slower(serve, "KclusterAnswersSlow", "the whole answer", ANSWER, ANSWER_BOUNDS, value, share)
-        elif bound.name == "tokens_per_second" and sla.bound("itl") is None and value > 0:
-            yield from _slower(serve, "KclusterTokensSlow", "the next token", ITL, ITL_BOUNDS, 1 / value, share)
+    share = _share_of(sla.percentile.value) if sla is not None else 0.5
+    if share <= 0:
+        return  # no answer is asked to be within anything
+    asked = {**(_asked(sla) if sla is not None else {}), **written}
+    for bound, name, what, histogram in (
+        ("ttft", "KclusterFirstTokenSlow", "the first token", metrics.ttft),
+        ("itl", "KclusterTokensSlow", "the next token", metrics.itl),
+        ("answer", "KclusterAnswersSlow", "the whole answer", metrics.answer),
+        ("queue", "KclusterQueueSlow", "the wait before prefill", metrics.queue),
+    ):
+        if bound in asked:
+            yield from _slower(serve, metrics, name, what, histogram, asked[bound], share)
+
+
+def _asked(sla: SlaSpec) -> dict[str, float]:
+    """The SLA's bounds on waits in seconds; tokens a second are so many seconds between two, unless those have a bound."""
+    found = {bound.name: bound.value.value for bound in sla.bounds}
+    speed = found.pop("tokens_per_second", 0.0)
+    if speed > 0:
+        found.setdefault("itl", 1 / speed)
+    return {str(name): value for name, value in found.items()}
 
 
 def _slower(
-    serve: ServePlan, name: str, what: str, metric: str, bounds: tuple[float, ...], value: float, share: float
+    serve: ServePlan, metrics: Metrics, name: str, what: str, histogram: Histogram, value: float, share: float
 ) -> Iterator[Alert]:
-    bound = bound_above(bounds, value)
+    bound = bound_above(histogram.bounds, value)
     if bound is None:
         return
-    within = selector(f"{metric}_bucket", **_of(serve), le=number(bound))
-    every = selector(f"{metric}_count", **_of(serve))
+    within = selector(f"{histogram.name}_bucket", bound_matcher(metrics, bound), **_of(serve))
+    every = selector(f"{histogram.name}_count", **_of(serve))
     asked = f"{human(value, 's')} for {share:.0%} of requests"
     # 100 requests a step, of which a little fewer or a little more than the share are within the bound.
     few, many = max(0, round(share * 100) - 2), min(100, round(share * 100) + 2)
+    written = number(bound).removesuffix(".0") if metrics.whole_bounds else number(bound)
     yield Alert(
         name,
+        serve.name,
         f"sum by (serve) (rate({within}[5m])) / sum by (serve) (rate({every}[5m])) < {number(share)}",
         "5m",
         "warning",
         "{{ $labels.serve }} is slow: " + what,
         f"Asked is {asked}; the engine counts at {human(bound, 's')}, and fewer are within it.",
-        (),
         (
-            (_series(f"{metric}_bucket", serve, le=number(bound)), f"0+{few}x200", f"0+{many}x200"),
-            (_series(f"{metric}_count", serve), "0+100x200", "0+100x200"),
+            (_series(f"{histogram.name}_bucket", serve, le=written), f"0+{few}x40", f"0+{many}x40"),
+            (_series(f"{histogram.name}_count", serve), "0+100x40", "0+100x40"),
         ),
-        (("serve", serve.name),),
+        (),
     )
 
 
-def _errors(plan: Plan, serve: ServePlan, share: float) -> Alert:
-    """Answers with a 5xx, at the router where it counts them, else at the engine (NGINX counts nothing: its log has them)."""
+def _errors(plan: Plan, serve: ServePlan, outcomes: Outcomes, share: float) -> Iterator[Alert]:
+    """Answers that fail, at the router where it counts them, else at the engine (NGINX counts nothing: its log has them)."""
+    if share >= 1:
+        return  # nothing is above it
     front = front_of(plan, serve)
+    labels = _of(serve)
     if front is not None and front.kind == "haproxy":
-        backend = backend_name(serve.name)
-        total = selector("haproxy_backend_http_responses_total", job="kcluster-haproxy", proxy=backend)
-        failed = selector("haproxy_backend_http_responses_total", job="kcluster-haproxy", proxy=backend, code="5xx")
-        series = "haproxy_backend_http_responses_total"
-        bad = selector(series, job="kcluster-haproxy", proxy=backend, code="5xx")
-        good = selector(series, job="kcluster-haproxy", proxy=backend, code="2xx")
-    else:
-        total = selector(HTTP_REQUESTS, **_of(serve))
-        failed = total[:-1] + ',status=~"5.."}'
-        bad = _series(HTTP_REQUESTS, serve, status="5xx")
-        good = _series(HTTP_REQUESTS, serve, status="2xx")
-    percent = round(share * 100)
-    return Alert(
+        counter = "haproxy_backend_http_responses_total"
+        outcomes = Outcomes(counter, (counter,), "code", "5xx", "2xx")
+        labels = {"job": "kcluster-haproxy", "proxy": backend_name(serve.name)}
+    status = outcomes.status
+    matcher = f'{status}=~"5.."' if status else ""
+    failed = f"sum(rate({selector(outcomes.failed, matcher, **labels)}[5m]))"
+    total = " + ".join(f"sum(rate({selector(counter, **labels)}[5m]))" for counter in outcomes.total)
+    # Answers a step: one failure more, and one less, than the share of them.
+    above, below = math.floor(share * ANSWERS) + 1, max(0, math.ceil(share * ANSWERS) - 1)
+    bad = selector(outcomes.failed, **labels, **({status: outcomes.bad} if status else {}))
+    good = selector(outcomes.total[0], **labels, **({status: outcomes.good} if status else {}))
+    yield Alert(
         "KclusterServerErrors",
-        f"sum(rate({failed}[5m])) / sum(rate({total}[5m])) > {number(share)}",
+        serve.name,
+        f"{failed} / ({total}) > {number(share)}",
         "5m",
         "critical",
-        f"answers fail at {_plain(serve.name)}",
-        f"More than {share:.0%} of the answers are a 5xx. Look at the engine's log, and whether its replicas answer /health.",
-        (("serve", serve.name),),
-        ((bad, f"0+{percent + 2}x200", "0x200"), (good, f"0+{100 - percent}x200", "0+100x200")),
+        f"answers of {_template(serve.name)} fail",
+        f"More than {share:.0%} of the answers are {'a 5xx' if status else 'failures'}. "
+        "Look at the engine's log, and whether its replicas answer /health.",
+        (
+            (bad, f"0+{above}x40", f"0+{below}x40"),
+            (good, f"0+{ANSWERS - above}x40", f"0+{ANSWERS - below}x40"),
+        ),
         (),
     )
-
-
-def _plain(text: str) -> str:
-    """A name without what Prometheus' templates would read."""
-    return text.replace("{", "").replace("}", "")

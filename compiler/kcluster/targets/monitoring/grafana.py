@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, Literal
 
 from kcluster.physics.results import Performance
 from kcluster.planner.types import Plan, ServePlan
-from kcluster.targets.header import header_lines
-from kcluster.targets.monitoring.metrics import (
-    CACHE_HITS,
-    CACHE_QUERIES,
-    ITL,
-    KV_USAGE,
-    OUTPUT_TOKENS,
-    PREEMPTIONS,
-    RUNNING,
-    TTFT,
-    WAITING,
-    number,
-    selector,
-)
+from kcluster.targets.header import header_lines, spec_name, text_sha256
+from kcluster.targets.monitoring.metrics import Histogram, Metrics, metrics_of, number, selector
 from kcluster.units import Figure
 
 SCHEMA_VERSION: Final = 36
 DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+RATE: Final = "[$__rate_interval]"
 HEIGHT: Final = 8
 WIDTH: Final = 12
 
@@ -32,14 +22,15 @@ def dashboard(plan: Plan, watched: tuple[ServePlan, ...]) -> dict[str, Any]:
     """The dashboard as Grafana imports it: a row of panels a serve."""
     panels: list[dict[str, Any]] = []
     for serve in watched:
-        top = len(panels) // 2 * HEIGHT
+        top = panels[-1]["gridPos"]["y"] + HEIGHT if panels else 0
         for number_, panel in enumerate(_panels(serve)):
             panel["id"] = len(panels) + 1
             panel["gridPos"] = {"h": HEIGHT, "w": WIDTH, "x": number_ % 2 * WIDTH, "y": top + number_ // 2 * HEIGHT}
             panels.append(panel)
     return {
-        "uid": "kcluster",
-        "title": "kcluster",
+        # One a spec: what is imported with the uid of another one takes its place.
+        "uid": f"kcluster-{text_sha256(spec_name(plan))[:12]}",
+        "title": f"kcluster {spec_name(plan)}",
         "description": " ".join(header_lines(plan, "Dashboard of the engines that the spec runs")),
         "schemaVersion": SCHEMA_VERSION,
         "refresh": "15s",
@@ -56,51 +47,77 @@ def dashboard(plan: Plan, watched: tuple[ServePlan, ...]) -> dict[str, Any]:
 
 def _panels(serve: ServePlan) -> list[dict[str, Any]]:
     of = {"job": "kcluster", "serve": serve.name}
-    performance = serve.chosen.performance
-    rate = "[$__rate_interval]"
-
-    def quantile(metric: str, share: str) -> str:
-        return f"histogram_quantile({share}, sum by (le) (rate({selector(metric + '_bucket', **of)}{rate})))"
-
-    kv = (
-        f"KV cache in use; the plan has {serve.chosen.memory.kv_tokens.value:,.0f} tokens a replica"
-        if serve.chosen.memory
-        else ""
-    )
+    metrics, performance = metrics_of(serve), serve.chosen.performance
     return [
-        _panel(serve, "KV usage", "percentunit", kv, [(selector(KV_USAGE, **of), "replica {{replica}}")], highest=1.0),
-        _panel(
-            serve, "preemptions a minute", "short", "Requests pushed out for want of KV: should be none.",
-            [(f"60 * rate({selector(PREEMPTIONS, **of)}{rate})", "replica {{replica}}")],
-        ),
-        _panel(
-            serve, "requests running and waiting", "short",
-            f"A replica runs at most {serve.chosen.limits.max_num_seqs} at a time.",
-            [
-                (f"sum({selector(RUNNING, **of)})", "running"),
-                (f"sum({selector(WAITING, **of)})", "waiting"),
-                (number(serve.load.concurrency), "planned in flight"),
-            ],
-        ),
-        _panel(
-            serve, "output tokens a second", "short", "All replicas together, and what the plan expects at full load.",
-            [(f"sum(rate({selector(OUTPUT_TOKENS, **of)}{rate}))", "measured"), *_expected(performance, "throughput")],
-        ),
+        *_pressure(serve, metrics, of),
         _panel(
             serve, "time to first token", "s", "",
-            [(quantile(TTFT, "0.5"), "median"), (quantile(TTFT, "0.95"), "p95"), *_expected(performance, "ttft")],
+            [*_quantiles(metrics.ttft, of), *_expected(performance, "ttft"), *_asked(serve, "ttft")],
         ),
         _panel(
             serve, "time between tokens", "s", "",
-            [(quantile(ITL, "0.5"), "median"), (quantile(ITL, "0.95"), "p95"), *_expected(performance, "itl")],
+            [*_quantiles(metrics.itl, of), *_expected(performance, "itl"), *_asked(serve, "itl")],
         ),
         _panel(
-            serve, "prefix cache hits", "percentunit", "Share of prompt tokens that were in the cache.",
-            [(f"sum(rate({selector(CACHE_HITS, **of)}{rate})) / sum(rate({selector(CACHE_QUERIES, **of)}{rate}))", "hits")],
-            highest=1.0,
+            serve, "output tokens a second", "short", "All replicas together, and what the plan expects at full load.",
+            [
+                (f"sum(rate({selector(metrics.output_tokens, **of)}{RATE}))", "measured"),
+                *_expected(performance, "throughput"),
+                *_asked(serve, "throughput"),
+            ],
         ),
+        *_cache(serve, metrics, of),
         _panel(serve, "replicas up", "short", "", [(f"sum({selector('up', **of)})", "up"), (number(serve.chosen.cut.replicas), "planned")]),
     ]  # fmt: skip
+
+
+def _pressure(serve: ServePlan, metrics: Metrics, of: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """What says first that the load is more than was planned: KV, preemptions, waiting requests."""
+    memory = serve.chosen.memory
+    kv = f"KV cache in use; the plan has {memory.kv_tokens.value:,.0f} tokens a replica" if memory else ""
+    yield _panel(
+        serve, "KV usage", "percentunit", kv, [(selector(metrics.kv_usage, **of), "replica {{replica}}")], highest=1.0
+    )
+    if metrics.preemptions:
+        yield _panel(
+            serve, "preemptions a minute", "short", "Requests pushed out for want of KV: should be none.",
+            [(f"60 * rate({selector(metrics.preemptions, **of)}{RATE})", "replica {{replica}}")],
+        )  # fmt: skip
+    yield _panel(
+        serve, "requests running and waiting", "short",
+        f"A replica runs at most {serve.chosen.limits.max_num_seqs} at a time.",
+        [
+            (f"sum({selector(metrics.running, **of)})", "running"),
+            (f"sum({selector(metrics.waiting, **of)})", "waiting"),
+            (number(serve.load.concurrency), "planned in flight"),
+        ],
+    )  # fmt: skip
+
+
+def _cache(serve: ServePlan, metrics: Metrics, of: dict[str, str]) -> Iterator[dict[str, Any]]:
+    if metrics.cache_hits and metrics.cache_queries:
+        hits, queries = (selector(one, **of) for one in (metrics.cache_hits, metrics.cache_queries))
+        expression = f"sum(rate({hits}{RATE})) / sum(rate({queries}{RATE}))"
+    elif metrics.hit_rate:
+        expression = f"avg({selector(metrics.hit_rate, **of)})"
+    else:
+        return
+    title, why = "prefix cache hits", "Share of prompts that was in the cache."
+    yield _panel(serve, title, "percentunit", why, [(expression, "hits")], highest=1.0)
+
+
+def _quantiles(histogram: Histogram, of: dict[str, str]) -> list[tuple[str, str]]:
+    rate = f"rate({selector(histogram.name + '_bucket', **of)}{RATE})"
+    return [
+        (f"histogram_quantile({share}, sum by (le) ({rate}))", name)
+        for share, name in (("0.5", "median"), ("0.95", "p95"))
+    ]
+
+
+def _asked(serve: ServePlan, name: Literal["ttft", "itl", "throughput"]) -> list[tuple[str, str]]:
+    """The SLA's bound of a figure, as a constant line."""
+    bound = serve.serve.sla.bound(name) if serve.serve.sla else None
+    return [] if bound is None else [(f"{bound.value.value:.6g}", f"asked {bound.operator}")]
 
 
 def _expected(performance: Performance | None, name: str) -> list[tuple[str, str]]:
@@ -129,7 +146,7 @@ def _panel(
         defaults["max"] = highest
     dashed = [
         {
-            "matcher": {"id": "byRegexp", "options": "/^plan/"},
+            "matcher": {"id": "byRegexp", "options": "/^(plan|asked)/"},
             "properties": [{"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [6, 6]}}],
         }
     ]

@@ -1,7 +1,15 @@
-"""The engine's metrics that are watched, and the bounds of its histograms.
+"""The engines' metrics that are watched, and the bounds of their histograms.
 
-Seen live on vLLM 0.32 and in the sources of 0.33 (v1/metrics/loggers.py). A threshold between two bounds could only be
-interpolated; alerts therefore count against the next bound above the SLA's figure.
+A threshold between two bounds could only be interpolated; alerts therefore count against the next bound above the SLA's
+figure. Where the names come from:
+
+- vLLM: seen live on 0.32, and v1/metrics/loggers.py of 0.33. `gpu_cache_usage_perc` was renamed in 0.9.2 (0.11.0 still has
+  both, later ones do not), `time_per_output_token_seconds` in 0.10.2.
+- SGLang: srt/observability/metrics_collector.py and http_request_metrics.py of the wheel 0.5.23.
+- TensorRT-LLM: tensorrt_llm/metrics/collector.py of the line 1.3; its `/metrics` is JSON, Prometheus has a path of its own.
+- Triton with its vLLM backend: src/utils/metrics.py of triton-inference-server/vllm_backend, which keeps vLLM's older names.
+
+The last two were read and not seen live.
 """
 
 from __future__ import annotations
@@ -9,28 +17,159 @@ from __future__ import annotations
 import json
 from typing import Final
 
-TTFT_BOUNDS: Final = (
+from kcluster.planner.types import ServePlan
+from kcluster.values import frozen
+
+_TTFT: Final = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0, 640.0, 2560.0,
 )  # fmt: skip
-ITL_BOUNDS: Final = (
+_ITL: Final = (
     0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 )  # fmt: skip
-ANSWER_BOUNDS: Final = (
+_ANSWER: Final = (
     0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 7680.0,
 )  # fmt: skip
+_SGLANG_TTFT: Final = (
+    0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 20.0, 40.0, 60.0, 80.0, 100.0, 200.0, 400.0,
+)  # fmt: skip
+_SGLANG_ITL: Final = (
+    0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.06, 0.08, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 4.0,
+    6.0, 8.0,
+)  # fmt: skip
+_SGLANG_ANSWER: Final = (*_SGLANG_TTFT, 600.0, 1200.0, 1800.0, 2400.0)
+_SGLANG_QUEUE: Final = (
+    0.0, 0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0,
+    90.0, 100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0, 900.0, 1000.0, 1200.0, 1400.0, 1600.0, 1800.0, 2000.0, 2500.0,
+    3000.0,
+)  # fmt: skip
 
-TTFT: Final = "vllm:time_to_first_token_seconds"
-ITL: Final = "vllm:inter_token_latency_seconds"
-ANSWER: Final = "vllm:e2e_request_latency_seconds"
-KV_USAGE: Final = "vllm:kv_cache_usage_perc"
-PREEMPTIONS: Final = "vllm:num_preemptions_total"
-WAITING: Final = "vllm:num_requests_waiting"
-RUNNING: Final = "vllm:num_requests_running"
-OUTPUT_TOKENS: Final = "vllm:generation_tokens_total"
-PROMPT_TOKENS: Final = "vllm:prompt_tokens_total"
-CACHE_QUERIES: Final = "vllm:prefix_cache_queries_total"
-CACHE_HITS: Final = "vllm:prefix_cache_hits_total"
-HTTP_REQUESTS: Final = "http_requests_total"
+_KV_RENAMED: Final = (0, 9, 2)
+_ITL_RENAMED: Final = (0, 10, 2)
+
+
+@frozen
+class Histogram:
+    """A histogram without `_bucket`, and its bounds in seconds, ascending."""
+
+    name: str
+    bounds: tuple[float, ...]
+
+
+@frozen
+class Outcomes:
+    """Counters of answers. `failed` counts those that failed: all of it, or where `status` names a label, its 5xx. `total` are
+    the counters whose sum is all answers; `bad` and `good` are values of the label as the engine writes them."""
+
+    failed: str
+    total: tuple[str, ...]
+    status: str = ""
+    bad: str = ""
+    good: str = ""
+
+
+@frozen
+class Metrics:
+    """The names of one engine's metrics; None where it has no such metric."""
+
+    kv_usage: str
+    preemptions: str | None
+    waiting: str
+    running: str
+    ttft: Histogram
+    itl: Histogram
+    answer: Histogram
+    queue: Histogram
+    output_tokens: str
+    cache_hits: str | None
+    """Hits and queries are counters of tokens, or of blocks; `hit_rate` is a gauge where an engine has that instead."""
+    cache_queries: str | None
+    hit_rate: str | None
+    outcomes: Outcomes
+    path: str = "/metrics"
+    whole_bounds: bool = False
+    """Whether a bound that is a whole number may be written without a point (`le="1"`), as C++ does."""
+
+
+_VLLM: Final = Metrics(
+    kv_usage="vllm:kv_cache_usage_perc",
+    preemptions="vllm:num_preemptions_total",
+    waiting="vllm:num_requests_waiting",
+    running="vllm:num_requests_running",
+    ttft=Histogram("vllm:time_to_first_token_seconds", _TTFT),
+    itl=Histogram("vllm:inter_token_latency_seconds", _ITL),
+    answer=Histogram("vllm:e2e_request_latency_seconds", _ANSWER),
+    queue=Histogram("vllm:request_queue_time_seconds", _ANSWER),
+    output_tokens="vllm:generation_tokens_total",
+    cache_hits="vllm:prefix_cache_hits_total",
+    cache_queries="vllm:prefix_cache_queries_total",
+    hit_rate=None,
+    outcomes=Outcomes("http_requests_total", ("http_requests_total",), "status", "5xx", "2xx"),
+)
+_SGLANG: Final = Metrics(
+    kv_usage="sglang:token_usage",
+    preemptions="sglang:num_retracted_requests_total",
+    waiting="sglang:num_queue_reqs",
+    running="sglang:num_running_reqs",
+    ttft=Histogram("sglang:time_to_first_token_seconds", _SGLANG_TTFT),
+    itl=Histogram("sglang:inter_token_latency_seconds", _SGLANG_ITL),
+    answer=Histogram("sglang:e2e_request_latency_seconds", _SGLANG_ANSWER),
+    queue=Histogram("sglang:queue_time_seconds", _SGLANG_QUEUE),
+    output_tokens="sglang:generation_tokens_total",
+    cache_hits=None,
+    cache_queries=None,
+    hit_rate="sglang:cache_hit_rate",
+    outcomes=Outcomes(
+        "sglang:http_responses_total", ("sglang:http_responses_total",), "status_code", bad="500", good="200"
+    ),
+)
+_TRTLLM: Final = Metrics(
+    kv_usage="trtllm_kv_cache_utilization",
+    preemptions=None,
+    waiting="trtllm_num_requests_waiting",
+    running="trtllm_num_requests_running",
+    ttft=Histogram("trtllm_time_to_first_token_seconds", _TTFT),
+    itl=Histogram("trtllm_time_per_output_token_seconds", _ITL),
+    answer=Histogram("trtllm_e2e_request_latency_seconds", _ANSWER),
+    queue=Histogram("trtllm_request_queue_time_seconds", _ANSWER),
+    output_tokens="trtllm_generation_tokens_total",
+    cache_hits=None,
+    cache_queries=None,
+    hit_rate="trtllm_kv_cache_hit_rate",
+    outcomes=Outcomes("trtllm_request_error_total", ("trtllm_request_success_total", "trtllm_request_error_total")),
+    path="/prometheus/metrics",
+)
+_TRITON: Final = Metrics(
+    kv_usage="vllm:gpu_cache_usage_perc",
+    preemptions="vllm:num_preemptions_total",
+    waiting="vllm:num_requests_waiting",
+    running="vllm:num_requests_running",
+    ttft=Histogram("vllm:time_to_first_token_seconds", tuple(bound for bound in _TTFT if bound <= 10)),
+    itl=Histogram("vllm:time_per_output_token_seconds", tuple(bound for bound in _ITL if bound <= 2.5)),
+    answer=Histogram("vllm:e2e_request_latency_seconds", _ANSWER),
+    queue=Histogram("vllm:request_queue_time_seconds", _ANSWER),
+    output_tokens="vllm:generation_tokens_total",
+    cache_hits=None,
+    cache_queries=None,
+    hit_rate=None,
+    outcomes=Outcomes("nv_inference_request_failure", ("nv_inference_request_success", "nv_inference_request_failure")),
+    whole_bounds=True,
+)
+_ENGINES: Final = {"sglang": _SGLANG, "trtllm": _TRTLLM, "triton": _TRITON}
+
+
+def metrics_of(serve_plan: ServePlan) -> Metrics:
+    """The metrics of a serve's engine, in the version that the spec asks for."""
+    from kcluster.values import evolve
+
+    engine = serve_plan.serve.engine
+    if engine.name.value in _ENGINES:
+        return _ENGINES[engine.name.value]
+    found = _VLLM
+    if engine.version.value < _KV_RENAMED:
+        found = evolve(found, kv_usage="vllm:gpu_cache_usage_perc")
+    if engine.version.value < _ITL_RENAMED:
+        found = evolve(found, itl=Histogram("vllm:time_per_output_token_seconds", _ITL))
+    return found
 
 
 def bound_above(bounds: tuple[float, ...], value: float) -> float | None:
@@ -43,10 +182,18 @@ def label_value(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def selector(metric: str, **labels: str) -> str:
-    """`metric{label="value"}` with the values quoted."""
-    inner = ",".join(f"{key}={label_value(value)}" for key, value in labels.items())
+def selector(metric: str, matchers: str = "", **labels: str) -> str:
+    """`metric{label="value"}` with the values quoted; `matchers` are further ones, written out."""
+    inner = ",".join([*(f"{key}={label_value(value)}" for key, value in labels.items()), *filter(None, [matchers])])
     return f"{metric}{{{inner}}}"
+
+
+def bound_matcher(metrics: Metrics, bound: float) -> str:
+    """The matcher of a histogram's bound as the engine writes it."""
+    text = number(bound)
+    if metrics.whole_bounds and text.endswith(".0"):
+        return f'le=~"{text[:-2]}([.]0)?"'
+    return f'le="{text}"'
 
 
 def number(value: float) -> str:
