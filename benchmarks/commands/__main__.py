@@ -25,7 +25,7 @@ from kcluster.catalog.gpus import find_gpu  # noqa: E402
 from kcluster.diagnostics import Diagnostic  # noqa: E402
 from kcluster.importers.documents import read_text  # noqa: E402
 from kcluster.importers.judge import judge  # noqa: E402
-from kcluster.importers.specs import Hardware  # noqa: E402
+from kcluster.importers.machines import Hardware  # noqa: E402
 from kcluster.pipeline import check_source  # noqa: E402
 from kcluster.source import Source  # noqa: E402
 

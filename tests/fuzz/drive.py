@@ -17,7 +17,8 @@ from kcluster.diagnostics import Diagnostic, in_order
 from kcluster.fixes import MAX_ROUNDS, Check, fix, grade
 from kcluster.importers.documents import read_text
 from kcluster.importers.judge import judge
-from kcluster.importers.specs import Hardware, to_spec
+from kcluster.importers.machines import Hardware
+from kcluster.importers.specs import to_spec
 from kcluster.pipeline import Checked, check_source, decode_and_check
 from kcluster.render import FORMATS, render
 from kcluster.render.plan_json import plan_object

@@ -14,7 +14,8 @@ from kcluster.fixes import fix
 from kcluster.importers.correcting import corrected
 from kcluster.importers.documents import read_text
 from kcluster.importers.judge import Judged, concerning, judge
-from kcluster.importers.specs import Hardware, Imported, to_spec
+from kcluster.importers.machines import Hardware
+from kcluster.importers.specs import Imported, to_spec
 from kcluster.pipeline import check_source
 from kcluster.source import Source
 from kcluster.syntax.formatter import format_source

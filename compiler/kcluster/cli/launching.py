@@ -15,7 +15,7 @@ from kcluster.diagnostics import Diagnostic, at_worst
 from kcluster.importers.correcting import corrected
 from kcluster.importers.documents import Found, read_text
 from kcluster.importers.judge import Judged, concerning, judge
-from kcluster.importers.specs import Hardware
+from kcluster.importers.machines import Hardware
 from kcluster.source import Source
 
 _MAX_BYTES: Final = 2**20
@@ -65,14 +65,28 @@ def read(source: Source, arguments: argparse.Namespace) -> Found:
     if version and not re.fullmatch(r"\d{1,3}(\.\d{1,4}){1,3}", version):
         raise UsageError("--engine-version takes a version such as 0.33")
     variables = dict(pair.partition("=")[::2] for pair in arguments.set)
+    folder = Path(source.path).parent if arguments.paths and arguments.paths[0] != STDIN else Path()
     found = read_text(
-        source.text, version=tuple(int(part) for part in version.split(".")) if version else None, variables=variables
+        source.text,
+        version=tuple(int(part) for part in version.split(".")) if version else None,
+        variables=variables,
+        open_file=lambda name: _config(folder / name),
     )
     if not found.launches:
         raise UsageError(
             f"{source.path} starts no server that is known here: `vllm serve`, its module form, its image, or `LLM(…)`"
         )
     return found
+
+
+def _config(place: Path) -> str | None:
+    """The text of a YAML file of flags; None for what is none, is not there, or is too long."""
+    try:
+        if place.suffix not in (".yaml", ".yml") or not place.is_file() or place.stat().st_size > _MAX_BYTES:
+            return None
+        return place.read_bytes().decode("utf-8-sig", "replace").replace("\r\n", "\n")
+    except (OSError, ValueError):
+        return None
 
 
 def lint_text(source: Source, arguments: argparse.Namespace, *, form: str, strict: bool) -> int:

@@ -67,6 +67,10 @@ def _change(path: Path, now: str | None, setting: Setting | None, command: Sourc
     """One attribute's change as edits, or as flags to add."""
     if setting is not None and any(word.unset for word in setting.values):
         return [], []
+    if setting is not None and setting.elsewhere:
+        # the command's own flag overrides what the other file says
+        flag = path[-1] if "args" in path else FLAG_OF.get(path[-1], "")
+        return [], [flag_text(flag, now)] if flag and now is not None else []
     if now is None:
         if setting is None:
             return [], []

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from kcluster.importers.launches import Around, Reader, python_calls
 from kcluster.importers.shell import Shell, Variables, interpolate
+from kcluster.importers.simulators import simulated
 from kcluster.importers.words import Command, Launch, Word, count_of, whole
 from kcluster.importers.yaml import Yaml
 from kcluster.values import evolve, frozen
@@ -15,6 +16,7 @@ from kcluster.values import evolve, frozen
 _YAML: Final = re.compile(
     r"^\s*(?:- )?(?:services|apiVersion|command|args|entrypoint|image|volumes|modelSpec)\s*:", re.MULTILINE
 )
+_SIMULATED: Final = re.compile(r"^\s*(?:serving_mode|workers)\s*:", re.MULTILINE)
 _UNIT: Final = re.compile(r"^\s*ExecStart\s*=", re.MULTILINE)
 _ENTRY: Final = re.compile(r"""name:\s*"?([A-Z][A-Z0-9_]+)"?\s*,?\s*value:\s*["']?([^"'\n}]+)""")
 _FENCE: Final = re.compile(r"^[ \t]*```.*$", re.MULTILINE)
@@ -32,24 +34,36 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def read_text(text: str, *, version: tuple[int, ...] | None = None, variables: dict[str, str] | None = None) -> Found:
-    """Every server that a text starts. Nothing is executed and no file is opened.
+def read_text(
+    text: str,
+    *,
+    version: tuple[int, ...] | None = None,
+    variables: dict[str, str] | None = None,
+    open_file: Callable[[str], str | None] | None = None,
+) -> Found:
+    """Every server that a text starts. Nothing is executed, and no file is opened but by `open_file`.
 
     Args:
         text: a command line, a script, a Compose file, a manifest, a unit or Python.
         version: of the engine; without it an image's tag says it, else the newest is taken.
         variables: values of variables that the text itself does not set.
+        open_file: the text of a file that a command names with `--config`, None where there is none to read.
     """
     if len(text) > MAX_TEXT:
         return Found((), (f"the text has more than {MAX_TEXT:,} characters",))
     given: Variables = {
         name: (Word(value, (0,) * len(value), whole("").span),) for name, value in (variables or {}).items()
     }
-    reader = Reader(version, given)
+    reader = Reader(version, given, open_file)
     # Fences of Markdown around a command become blanks, so that places stay.
     root = whole(_FENCE.sub(lambda match: " " * len(match[0]), text))
     text = root.text
-    if _UNIT.search(text):
+    if _SIMULATED.search(text):
+        for document in Yaml(root).documents():
+            reader.launches += simulated(document) or ()
+    if reader.launches:
+        pass
+    elif _UNIT.search(text):
         _unit(reader, root)
     elif _YAML.search(text) and "\nvllm serve" not in "\n" + text:
         for document in Yaml(root).documents():

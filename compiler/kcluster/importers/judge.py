@@ -9,9 +9,10 @@ from kcluster.catalog.gpus import find_gpu
 from kcluster.diagnostics import Diagnostic, in_order
 from kcluster.diagnostics.types import Label
 from kcluster.importers.documents import Found
+from kcluster.importers.machines import Hardware
 from kcluster.importers.own import findings, problems_of
 from kcluster.importers.phrasing import phrased
-from kcluster.importers.specs import Hardware, Imported, to_spec
+from kcluster.importers.specs import Imported, to_spec
 from kcluster.importers.words import Launch, Problem
 from kcluster.importers.writing import walk
 from kcluster.source import Source, Span
@@ -77,7 +78,7 @@ def judge(command: Source, found: Found, hardware: Hardware, check: Check, *, ve
         problems += said
         own += findings(launch, command, said, version, blind=blind)
     spoilt = [problem.span for problem in problems if problem.fix is not None]
-    kept = [finding for finding in kept if finding.code == "KC801" or finding.span not in spoilt]
+    kept = [finding for finding in kept if not any(span.contains(finding.span) for span in spoilt)]
     return Judged(imported, in_order(_once([*own, *kept])), assumed, tuple(problems))
 
 
@@ -111,6 +112,8 @@ def _relevant(finding: Diagnostic, hardware: Hardware, assumed: bool) -> bool:
     known."""
     code = finding.code
     if code.startswith(_NOT_SAID) or (assumed and not code.startswith(_WITHOUT_CARD)):
+        return False
+    if code == "KC207" and finding.severity != "error":
         return False
     if code == "KC402":
         return bool(hardware.bus)

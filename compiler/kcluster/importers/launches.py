@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Final
 
 from kcluster.catalog.engines import FlagTable, flag_table
+from kcluster.importers.config_file import words_of
 from kcluster.importers.flags import read_flags
 from kcluster.importers.shell import Shell, Variables
 from kcluster.importers.words import Command, Launch, Problem, Setting, Word, count_of
@@ -65,8 +66,14 @@ class Around:
 class Reader:
     """Reads launches with one engine version's flags (the newest, unless a version is given or an image says one)."""
 
-    def __init__(self, version: tuple[int, ...] | None, variables: Variables) -> None:
+    def __init__(
+        self,
+        version: tuple[int, ...] | None,
+        variables: Variables,
+        open_file: Callable[[str], str | None] | None = None,
+    ) -> None:
         self.version, self.variables = version, dict(variables)
+        self.open_file = open_file
         self.launches: list[Launch] = []
         self.notes: list[str] = []
         self.ray = False
@@ -101,7 +108,8 @@ class Reader:
         version = tag[1] if tag else ""
         parsed = self.version or (tuple(int(part) for part in version.split(".")) if version else None)
         settings, loose, problems = read_flags(arguments, table_of(parsed))
-        named = next((one for one in settings if one.flag == "--model" and one.values), None)
+        settings = (*self._configured(settings, table_of(parsed)), *settings)
+        named = next((one for one in reversed(settings) if one.flag == "--model" and one.values), None)
         if around.entrypoint and loose and loose[0].text == "serve" and len(words) == len(arguments):
             problems += (
                 Problem(
@@ -144,6 +152,18 @@ class Reader:
                 problems=(*problems, *_about_env(around)),
             )
         )
+
+    def _configured(self, settings: tuple[Setting, ...], table: FlagTable) -> tuple[Setting, ...]:
+        """What the file of `--config` says, which the command's own flags then override."""
+        config = next((one for one in reversed(settings) if one.flag == "--config" and one.values), None)
+        if config is None:
+            return ()
+        text = self.open_file(config.text) if self.open_file is not None and not config.unset else None
+        if text is None:
+            self.notes.append(f"{config.text}, which --config names, could not be read")
+            return ()
+        found, _, _ = read_flags(words_of(text, config.values[0]), table)
+        return tuple(evolve(one, elsewhere=True) for one in found)
 
 
 def table_of(version: tuple[int, ...] | None) -> FlagTable:

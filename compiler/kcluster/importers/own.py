@@ -12,9 +12,10 @@ from kcluster.diagnostics import Diagnostic
 from kcluster.diagnostics.types import Severity
 from kcluster.importers.defaults import version_of
 from kcluster.importers.launches import table_of
+from kcluster.importers.machines import Hardware, degree, world
 from kcluster.importers.mangled import mangled
 from kcluster.importers.models import contradiction, identify
-from kcluster.importers.specs import PARALLEL, Hardware, degree, world
+from kcluster.importers.specs import PARALLEL
 from kcluster.importers.words import Launch, Problem, Setting, count_of
 from kcluster.physics.capacity import default_limits
 from kcluster.physics.constraints import ITEM_FLOOR_SINCE
@@ -195,10 +196,11 @@ def _captured(launch: Launch) -> Iterator[Problem]:
     """Graphs captured for fewer tokens than a step of all sequences with their drafts has."""
     size, sequences = launch.setting("--max-cudagraph-capture-size"), launch.setting("--max-num-seqs")
     drafts = _drafts(launch)
-    if size is None or sequences is None or not drafts or not (size.text.isdigit() and sequences.text.isdigit()):
+    if size is None or sequences is None or not drafts:
         return
-    step = int(sequences.text) * (drafts + 1)
-    if int(size.text) < step:
+    captured, most = count_of(size.text), count_of(sequences.text)
+    step = (most or 0) * (drafts + 1)
+    if captured is not None and captured < step:
         yield Problem(
             "KC310",
             f"graphs are captured for {size.text} tokens, and {sequences.text} sequences with {drafts} drafts each decode {step:,} a step",

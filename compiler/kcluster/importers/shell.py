@@ -216,6 +216,11 @@ class Shell:
     def _end(self) -> None:
         words, bare = self.words, self.bare
         self.words, self.bare, self._skip_next = [], [], False
+        if len(words) > 3 and bare[0] and words[0].text == "for" and words[2].text == "in":
+            self.variables[words[1].text] = (words[3],)
+            if len(words) > 4:
+                self._note(f"the loop over {words[1].text} was read with its first value alone, {words[3].text}")
+            return
         while words and bare[0] and words[0].text in _WORDS_OF_SHELL:
             words, bare = words[1:], bare[1:]
         given: list[tuple[str, Word]] = []

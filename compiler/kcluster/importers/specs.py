@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from kcluster.catalog.formats import checkpoint_suffix
 from kcluster.importers.defaults import cut_defaults, limit_defaults
+from kcluster.importers.machines import Hardware, write_hardware
 from kcluster.importers.models import Identified, identify
 from kcluster.importers.words import Launch, Setting, count_of
 from kcluster.importers.writing import Line, Path, Writer, quote, walk
@@ -67,17 +69,6 @@ _DEFAULT_CONTEXT: Final = 8192
 _SECRET: Final = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY|CREDENTIAL")
 _ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?[kKmM]?")
-_WORD: Final = re.compile(r"[a-z_][a-z0-9_.-]*")
-
-
-@frozen
-class Hardware:
-    """What a command cannot say: cards as the language writes them (`4 * rtx-5090`, or a name alone), bus, network, nodes."""
-
-    gpus: str = ""
-    bus: str = ""
-    network: str = ""
-    nodes: int = 0
 
 
 @frozen
@@ -122,10 +113,16 @@ def to_spec(
     writer = Writer()
     models = [identify(launch) for launch in launches]
     names = _names(launches, models)
-    writer.comments(["Imported from a launch command.", *notes])
+    described = any(launch.gpus for launch in launches)
+    writer.comments(
+        [
+            "Imported from the description of another planner." if described else "Imported from a launch command.",
+            *notes,
+        ]
+    )
     for launch, model, name in zip(launches, models, names, strict=True):
         _model(writer, launch, model, name)
-    _hardware(writer, launches, hardware)
+    write_hardware(writer, launches, hardware)
     for launch, model, name in zip(launches, models, names, strict=True):
         _sla(writer, launch, model, name, load)
     for launch, model, name in zip(launches, models, names, strict=True):
@@ -174,6 +171,8 @@ def _model(writer: Writer, launch: Launch, model: Identified, name: str) -> None
     revision = launch.setting("--revision")
     if revision is not None and revision.values and not revision.unset:
         lines.append(Line("revision", quote(revision.text), revision.span, revision))
+    if launch.weights and not model.weights and checkpoint_suffix(model.id)[1] is None:
+        lines.append(Line("weights", launch.weights, at))
     if model.weights:
         setting = launch.setting("--quantization") if model.quantization_used else None
         lines.append(Line("weights", model.weights, setting.span if setting else at, setting))
@@ -226,38 +225,7 @@ def _draft(launch: Launch) -> list[Line]:
     return lines
 
 
-# Hardware and SLA
-
-
-def degree(launch: Launch, flag: str) -> int:
-    """A degree of parallelism, 1 where it is not given or not known."""
-    setting = launch.setting(flag)
-    return (count_of(setting.text) if setting is not None else None) or 1
-
-
-def world(launch: Launch) -> int:
-    """Cards that a launch needs: tp × pp × dp."""
-    return (
-        degree(launch, "--tensor-parallel-size")
-        * degree(launch, "--pipeline-parallel-size")
-        * degree(launch, "--data-parallel-size")
-    )
-
-
-def _hardware(writer: Writer, launches: tuple[Launch, ...], hardware: Hardware) -> None:
-    nodes = hardware.nodes or max(max(degree(one, "--nnodes") for one in launches), 1)
-    seen = max(max((max(one.indices, default=-1) + 1 if len(launches) > 1 else one.cards) for one in launches), 0)
-    needed = sum(max(one.cards, world(one)) for one in launches)
-    count = seen or -(-needed // nodes)
-    lines = [Line("nodes", str(nodes))] if nodes > 1 else []
-    gpus = hardware.gpus
-    if not gpus:
-        writer.comments([f'the command does not say which cards: give them with --gpus "{count} * NAME"'])
-    else:
-        lines.append(Line("gpus", gpus if "*" in gpus or not _WORD.fullmatch(gpus) else f"{count} * {gpus}"))
-    lines += [Line("bus", hardware.bus)] if hardware.bus else []
-    lines += [Line("network", hardware.network)] if hardware.network else []
-    writer.block(("hardware", "machine"), "hardware machine", lines)
+# SLA
 
 
 def _context(launch: Launch, model: Identified) -> tuple[str, Setting | None]:
@@ -275,6 +243,12 @@ def _context(launch: Launch, model: Identified) -> tuple[str, Setting | None]:
 
 def _sla(writer: Writer, launch: Launch, model: Identified, name: str, load: bool) -> None:
     context, setting = _context(launch, model)
+    if launch.load:
+        given = dict(launch.load)
+        rest = [] if "concurrency =" in given else [Line("concurrency", "1", comment="not said: set what you expect")]
+        said = [Line(key.partition(" ")[0], value, sign=key.partition(" ")[2]) for key, value in launch.load]
+        writer.block(("sla", name), f"sla {name}", [*rest, *said])
+        return
     lines = [Line("concurrency", "1", comment="a command does not say its load: set what you expect")]
     if context and (load or ((count_of(context) or _DEFAULT_CONTEXT + 1) <= _DEFAULT_CONTEXT)):
         lines.append(Line("context", context, setting.span if setting else launch.span, setting))
@@ -295,8 +269,14 @@ def _serve(
         writer.line(path, Line(key, value))
     if several and launch.indices:
         writer.line(path, Line("gpus", f"[{', '.join(map(str, sorted(set(launch.indices))))}]"))
-    writer.line(path, Line("router", "off"))
-    writer.block((*path, "parallel"), "parallel", [*_parallel(launch), *cut_defaults(launch, model)], launch.span)
+    if not launch.open and launch.replicas == 1:
+        writer.line(path, Line("router", "off"))
+    writer.block(
+        (*path, "parallel"),
+        "parallel",
+        [*_parallel(launch), *(() if launch.open else cut_defaults(launch, model))],
+        launch.span,
+    )
     engine: Path = (*path, "engine", "vllm")
     writer.open(engine, "engine vllm", launch.span)
     written = version or launch.version
@@ -336,14 +316,19 @@ def _unseen(launch: Launch) -> Iterator[str]:
 
 
 def _parallel(launch: Launch) -> Iterator[Line]:
-    yield Line("replicas", "1")
+    if not launch.open:
+        yield Line("replicas", str(launch.replicas))
     for flag, key in PARALLEL.items():
         setting = launch.setting(flag)
         if setting is not None and setting.unset:
             continue
         if setting is not None and count_of(setting.text) is not None:
             yield Line(key, setting.text, setting.span, setting)
-        elif key in ("tp", "pp") and not any(note.endswith("nothing sets it here") for note in launch.notes):
+        elif (
+            key in ("tp", "pp")
+            and not launch.open
+            and not any(note.endswith("nothing sets it here") for note in launch.notes)
+        ):
             yield Line(key, "1", launch.span)
     for flag, key in (("--enable-expert-parallel", "ep"), ("--enable-eplb", "eplb")):
         setting = launch.setting(flag)
@@ -356,7 +341,7 @@ def _engine(launch: Launch, model: Identified) -> Iterator[Line]:
         setting = launch.setting(flag)
         if key == "max_model_len":
             context, said = _context(launch, model)
-            if context:
+            if context and (said or not launch.open):
                 comment = "" if said else "not given: the engine takes the model's own"
                 yield Line(key, context, said.span if said else launch.span, said, comment)
             continue
@@ -395,7 +380,10 @@ def _value(key: str, text: str) -> tuple[str, str]:
 def _arguments(launch: Launch, model: Identified, used: set[str]) -> Iterator[Line]:
     """Every other flag as it is; one given twice counts once more as a list where the engine takes lists, else its last."""
     used = (
-        used | set(PARALLEL) | _DROPPED | {"--enable-expert-parallel", "--enable-eplb", "--revision", "--max-model-len"}
+        used
+        | set(PARALLEL)
+        | _DROPPED
+        | {"--enable-expert-parallel", "--enable-eplb", "--revision", "--max-model-len", "--config"}
     )
     if _draft(launch):
         used.add("--speculative-config")

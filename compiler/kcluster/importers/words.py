@@ -68,6 +68,7 @@ class Setting:
         key: the rest of a dotted flag.
         on: False for the `--no-` form.
         span: flag and values as written.
+        elsewhere: whether another file says it, which the command only names.
     """
 
     flag: str
@@ -75,6 +76,7 @@ class Setting:
     span: Span
     key: str = ""
     on: bool = True
+    elsewhere: bool = False
 
     @property
     def text(self) -> str:
@@ -98,6 +100,9 @@ class Launch:
         ray: whether the same text starts Ray.
         small_shm: whether it runs in a container that says nothing of shared memory, and so gets 64 MiB.
         span: program and arguments.
+        gpus, replicas, weights: what a description says that a command cannot; empty and 1 elsewhere.
+        load: of the SLA, each an attribute with its sign and the value.
+        open: whether axes that are not said are open, and not what the engine takes by itself.
     """
 
     model: Word | None
@@ -113,6 +118,11 @@ class Launch:
     small_shm: bool = False
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    gpus: str = ""
+    replicas: int = 1
+    weights: str = ""
+    load: tuple[tuple[str, str], ...] = ()
+    open: bool = False
 
     def setting(self, flag: str) -> Setting | None:
         """The last of a flag, which is the one that counts."""

@@ -25,6 +25,7 @@ class Line:
     origin: Span | None = None
     setting: Setting | None = None
     comment: str = ""
+    sign: str = "="
 
 
 class Writer:
@@ -48,7 +49,7 @@ class Writer:
 
     def line(self, path: Path, line: Line) -> None:
         comment = f"  # {one_line(line.comment)}" if line.comment else ""
-        self.text.append(f"{line.key} = {line.value}{comment}")
+        self.text.append(f"{line.key} {line.sign} {line.value}{comment}")
         here = (*path, line.key.strip('"'))
         if line.origin is not None:
             self.origin[here] = line.origin
