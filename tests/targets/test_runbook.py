@@ -7,11 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kcluster.planner.types import Plan
 from kcluster.spec.types import Secret
 from kcluster.targets import emit
-from kcluster.targets.runbook import code
+from kcluster.targets.markdown import code
+from tests.support.compiled import compiled
 from tests.targets import factory
 from tests.targets.factory import written
 from tests.targets.run import HOSTILE
@@ -38,6 +40,60 @@ def test_every_script_is_started_once_and_exists(plan: Plan) -> None:
     for command in commands(text):
         if command.startswith("bash router/"):
             assert command.split()[1] in [artifact.path for artifact in artifacts]
+
+
+RUNTIMES = """
+model m {{ id = "meta-llama/Llama-3.1-8B-Instruct" }}
+hardware h {{ nodes = 2, gpus = 1 * rtx-5090, network = ethernet(25GbE), hosts = ["10.0.0.1", "10.0.0.2"] }}
+sla s {{ concurrency = 16, context = 4K, prompt = 1K, completion = 200 }}
+serve chat {{
+  model = m, hardware = h, sla = s, runtime = {runtime}
+  parallel {{ replicas = 2, tp = 1, pp = 1 }}
+  engine vllm {{ api_key = env("KEY") }}
+  {more}
+}}
+"""
+SAYS = {
+    "shell": ("Copy this folder to every host, then in this order.", "KCLUSTER_HOOK"),
+    "systemd": ("systemd: copy this folder", "install.sh"),
+    "compose": ("Compose (2.24", "docker compose"),
+    "kubernetes": ("Kubernetes, from any machine", "kubectl"),
+}
+
+
+@pytest.mark.parametrize("runtime", SAYS)
+def test_it_speaks_of_what_was_compiled_and_of_nothing_else(runtime: str) -> None:
+    more = (
+        'kubernetes { namespace = "llm", claim = "models" }'
+        if runtime == "kubernetes"
+        else "router haproxy { listen = 8080 }"
+    )
+    files = compiled(RUNTIMES.format(runtime=runtime, more=more))
+    text = files["README.md"].text
+    for other, words in SAYS.items():
+        assert all((word in text) is (other == runtime) for word in words), other
+    listed = commands(text)
+    units = [path.rpartition("/")[2] for path in files if path.endswith(".service")]
+    started = [word for command in listed if command.startswith("systemctl") for word in command.split() if "." in word]
+    assert sorted(started) == sorted(units * 2)
+    for command in listed:
+        words = command.split()
+        named = [word.removeprefix("./") for word in words if word.startswith(("./", "nodes/", "router/", "compose/"))]
+        assert all(name in files for name in named), command
+        if words[:3] == ["kubectl", "apply", "-k"]:
+            assert f"{words[3]}/kustomization.yaml" in files
+    if runtime == "compose":
+        profiles = yaml.safe_load(files["compose/compose.yaml"].text)["services"]
+        assert {body["profiles"][0] for body in profiles.values()} == {
+            command.split()[5] for command in listed if command.startswith("docker compose")
+        }
+    assert ("rolling-restart.sh" in files) is ("./rolling-restart.sh" in text) is (runtime != "kubernetes")
+
+
+def test_the_key_is_the_one_that_the_router_asks_for() -> None:
+    spec = RUNTIMES.format(runtime="shell", more='router haproxy { listen = 8080, api_key = env("CLIENTS") }')
+    (completion,) = [c for c in commands(compiled(spec)["README.md"].text) if "completions" in c]
+    assert "Bearer ${CLIENTS}" in completion
 
 
 def test_ray_comes_before_its_engine_and_the_router_last() -> None:

@@ -44,7 +44,7 @@ def _routers(plan: Plan) -> Iterator[OpenPort]:
             continue
         serves = " ".join(route.serve.name for route in front.routes)
         yield OpenPort(front.host, front.listen, front.listen, front.kind, serves, "clients")
-        for port, what in ((front.inner_port, "router"), (front.metrics_port, "metrics")):
+        for port, what in ((front.inner_port, "behind its NGINX"), (front.metrics_port, "metrics")):
             if port:
                 yield OpenPort(front.host, port, port, f"{front.kind} {what}", serves, "node")
 
