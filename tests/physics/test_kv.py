@@ -214,7 +214,8 @@ def test_models_without_attention_hold_states_only() -> None:
     # 8192 / 2 channels: 3 taps of 2 B and 16 states of 4 B
     assert layout.block_bytes == (4 * 4096 * (3 * 2 + 16 * 4),)
     assert kv_bytes_per_token(arch, Cut(), limits(), VLLM_33).value == 0
-    assert layout.blocks(10, 0, 1) == layout.blocks(10**6, 0, 1) == 3
+    # its own state and, with prefix caching, one more; Mamba-1 leaves no checkpoint
+    assert layout.blocks(10, 0, 1) == layout.blocks(10**6, 0, 1) == 2
 
 
 def test_pages_of_two_sizes_are_made_equal() -> None:

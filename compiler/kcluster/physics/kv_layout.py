@@ -23,6 +23,7 @@ BATCHES_IN_FLIGHT_SINCE = (0, 26)
 HYBRID_PREFIX_CACHING_SINCE = (0, 26)
 NULL_BLOCK_SINCE = (0, 29)
 STATE_CHECKPOINT_SINCE = (0, 33)
+MAMBA2_CHECKPOINT_SINCE = (0, 32)
 TOKENS_BY_CONCURRENCY_SINCE = (0, 21)
 
 CHECKPOINT_TOKENS = 64
@@ -129,14 +130,13 @@ def _mixers(arch: Architecture) -> frozenset[type]:
 
 
 def state_checkpoint(arch: Architecture, engine: EngineVersion, card: Card | None) -> bool:
-    """Whether prefills leave a checkpoint of the state inside a batch: Mamba-2, and gated delta-rule layers where FlashInfer's
-    kernel runs (compute capability 9 and 10)."""
-    if not since(engine, STATE_CHECKPOINT_SINCE):
-        return False
-    mixers = _mixers(arch)
-    if DeltaNet in mixers:
-        return card is not None and card.compute_capability is not None and card.compute_capability[0] in (9, 10)
-    return Mamba in mixers
+    """Whether prefills leave a checkpoint of the state inside a batch: Mamba-2 (`mamba_mixer2.py` of 0.32 and 0.33; Mamba-1 has
+    none), and since 0.33 gated delta-rule layers where FlashInfer's kernel runs (compute capability 9 and 10)."""
+    if DeltaNet in _mixers(arch):
+        capability = card.compute_capability if card is not None else None
+        return capability is not None and capability[0] in (9, 10) and since(engine, STATE_CHECKPOINT_SINCE)
+    second = any(isinstance(mixer, Mamba) and mixer.version == 2 for layer in arch.kinds for mixer in layer.mixers)
+    return second and since(engine, MAMBA2_CHECKPOINT_SINCE)
 
 
 def kv_layout(
@@ -187,7 +187,9 @@ def _layout(
         first = caches[0]
         pages = tuple(sum(cache.page for cache in caches if cache.stage == stage) for stage in range(count))
         return KvLayout((KvGroup(first.kind, first.span, first.block, _per_stage(caches, count)),), pages)
-    aligned = block if not state_checkpoint(arch, engine, card) else math.lcm(block, CHECKPOINT_TOKENS)
+    # Mamba-2's kernel leaves one after any token.
+    kernel = DeltaNet in _mixers(arch) and state_checkpoint(arch, engine, card)
+    aligned = math.lcm(block, CHECKPOINT_TOKENS) if kernel else block
     caches, page = _unify(caches, aligned)
     return _grouped(caches, page, count, engine)
 
