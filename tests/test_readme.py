@@ -64,7 +64,8 @@ def test_the_readme_shows_what_happens(path_with_kcluster: str, tmp_path: Path) 
 
 def test_the_commands_that_the_readme_names_work(path_with_kcluster: str) -> None:
     """Those that change nothing: each runs as it stands."""
-    text = README.read_text()
+    # The lines of a new user's path write files, and tests/packaging/test_new_user.py runs them.
+    text = re.sub(r"<!-- path: .+? -->\n```sh\n.*?```", "", README.read_text(), flags=re.DOTALL)
     commands = [line.partition("#")[0].strip() for line in text.splitlines() if line.startswith("kcluster ")]
     tried = [command for command in commands if not command.startswith(("kcluster fmt", "kcluster init"))]
     assert len(tried) >= 6

@@ -16,6 +16,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--bus", metavar="BUS", default="", help='how they are joined: "pcie(5, x16)"')
     group.add_argument("--network", metavar="NETWORK", default="", help='how nodes are joined: "roce(100GbE)"')
     group.add_argument("--nodes", metavar="N", type=int, default=0, help="nodes with such cards (default: 1)")
+    group.add_argument("--hosts", metavar="ADDRESSES", default="", help="the nodes' addresses, separated by commas")
+    group.add_argument(
+        "--listen", metavar="PORT", type=int, default=0, help="put an NGINX in front that listens there (default: none)"
+    )
     group.add_argument(
         "--engine-version", metavar="V", default="", help="of the engine (default: the image's, else the newest)"
     )

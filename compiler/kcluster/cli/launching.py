@@ -52,7 +52,19 @@ def hardware_of(arguments: argparse.Namespace) -> Hardware:
             raise UsageError(f'--{name} takes what a spec would say, such as "4 * rtx-5090" or "pcie(5, x16)"')
     if not 0 <= arguments.nodes <= 4096:
         raise UsageError("--nodes is a number of nodes")
-    return Hardware(arguments.gpus.strip(), arguments.bus.strip(), arguments.network.strip(), arguments.nodes)
+    hosts = tuple(host.strip() for host in arguments.hosts.split(",") if host.strip())
+    if not all(re.fullmatch(r"[A-Za-z0-9.:-]{1,253}", host) for host in hosts):
+        raise UsageError("--hosts takes names or addresses, such as 10.0.0.11,10.0.0.12")
+    if not 0 <= arguments.listen < 65536:
+        raise UsageError("--listen takes a port")
+    return Hardware(
+        arguments.gpus.strip(),
+        arguments.bus.strip(),
+        arguments.network.strip(),
+        arguments.nodes,
+        hosts,
+        arguments.listen,
+    )
 
 
 def read(source: Source, arguments: argparse.Namespace) -> Found:

@@ -8,7 +8,7 @@ from typing import Final
 from kcluster.catalog.gpus import find_gpu
 from kcluster.importers.simulators import NODE
 from kcluster.importers.words import Launch, count_of
-from kcluster.importers.writing import Line, Writer
+from kcluster.importers.writing import Line, Writer, quote
 from kcluster.values import frozen
 
 _WORD: Final = re.compile(r"[a-z_][a-z0-9_.-]*")
@@ -16,12 +16,15 @@ _WORD: Final = re.compile(r"[a-z_][a-z0-9_.-]*")
 
 @frozen
 class Hardware:
-    """What a command cannot say: cards as the language writes them (`4 * rtx-5090`, or a name alone), bus, network, nodes."""
+    """What a command cannot say: cards as the language writes them (`4 * rtx-5090`, or a name alone), bus, network, nodes, their
+    addresses, and the port of a router in front (0 for none)."""
 
     gpus: str = ""
     bus: str = ""
     network: str = ""
     nodes: int = 0
+    hosts: tuple[str, ...] = ()
+    listen: int = 0
 
 
 def degree(launch: Launch, flag: str) -> int:
@@ -41,7 +44,7 @@ def world(launch: Launch) -> int:
 
 def write_hardware(writer: Writer, launches: tuple[Launch, ...], hardware: Hardware) -> None:
     """The machines that launches need, with what the caller knows of them; several servers of one text share one machine."""
-    nodes = hardware.nodes or max(max(degree(one, "--nnodes") for one in launches), 1)
+    nodes = hardware.nodes or len(hardware.hosts) or max(max(degree(one, "--nnodes") for one in launches), 1)
     total = max(max(one.cards if one.gpus else 0, world(one) * one.replicas if one.gpus else 0) for one in launches)
     if total > NODE and not hardware.nodes and not hardware.gpus:
         nodes = max(nodes, -(-total // NODE))
@@ -57,6 +60,7 @@ def write_hardware(writer: Writer, launches: tuple[Launch, ...], hardware: Hardw
         lines.append(Line("gpus", gpus if "*" in gpus or not _WORD.fullmatch(gpus) else f"{count} * {gpus}"))
     lines += [Line("bus", hardware.bus)] if hardware.bus else []
     lines += [Line("network", hardware.network)] if hardware.network else []
+    lines += [Line("hosts", f"[{', '.join(map(quote, hardware.hosts))}]")] if hardware.hosts else []
     writer.block(("hardware", "machine"), "hardware machine", lines)
 
 

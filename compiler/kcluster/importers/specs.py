@@ -127,7 +127,7 @@ def to_spec(
         _sla(writer, launch, model, name, load)
     for launch, model, name in zip(launches, models, names, strict=True):
         gpus = "" if load else hardware.gpus
-        _serve(writer, launch, model, name, version, len(launches) > 1, gpus)
+        _serve(writer, launch, model, name, version, len(launches) > 1, gpus, hardware.listen)
     source = Source(path, format_source(Source(path, "\n".join(writer.text) + "\n")))
     file, _ = parse(source)
     origins, paths = [], {}
@@ -250,7 +250,9 @@ def _sla(writer: Writer, launch: Launch, model: Identified, name: str, load: boo
         writer.block(("sla", name), f"sla {name}", [*rest, *said])
         return
     lines = [Line("concurrency", "1", comment="a command does not say its load: set what you expect")]
-    if context and (load or ((count_of(context) or _DEFAULT_CONTEXT + 1) <= _DEFAULT_CONTEXT)):
+    if context and (
+        (load and setting is not None) or ((count_of(context) or _DEFAULT_CONTEXT + 1) <= _DEFAULT_CONTEXT)
+    ):
         lines.append(Line("context", context, setting.span if setting else launch.span, setting))
     writer.block(("sla", name), f"sla {name}", lines)
 
@@ -259,7 +261,7 @@ def _sla(writer: Writer, launch: Launch, model: Identified, name: str, load: boo
 
 
 def _serve(
-    writer: Writer, launch: Launch, model: Identified, name: str, version: str, several: bool, gpus: str
+    writer: Writer, launch: Launch, model: Identified, name: str, version: str, several: bool, gpus: str, listen: int
 ) -> None:
     """The serve of a launch; with `gpus` also what the engine takes on such cards where the command says nothing."""
     path: Path = ("serve", name)
@@ -269,7 +271,9 @@ def _serve(
         writer.line(path, Line(key, value))
     if several and launch.indices:
         writer.line(path, Line("gpus", f"[{', '.join(map(str, sorted(set(launch.indices))))}]"))
-    if not launch.open and launch.replicas == 1:
+    if listen:
+        writer.block((*path, "router", "nginx"), "router nginx", [Line("listen", str(listen))])
+    elif not launch.open and launch.replicas == 1:
         writer.line(path, Line("router", "off"))
     writer.block(
         (*path, "parallel"),

@@ -19,6 +19,7 @@ from kcluster.rules.broken import (
 from kcluster.rules.finding import Mark, blame, finding, gpus_of, rewrite, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, listed, ranged, shown
+from kcluster.values import evolve
 
 
 @rule("KC201", stage="plan")
@@ -137,7 +138,15 @@ def _one_request(serve: ServePlan, violation: Violation) -> str:
 
 def _shorter(serve: ServePlan, violation: Violation) -> tuple[Fix, ...]:
     length = ways.longest(serve)
-    return rewrite(serve.serve.engine.max_model_len, length) if length else ()
+    limit, sla = serve.serve.engine.max_model_len, serve.serve.sla
+    fixes = rewrite(limit, length) if length else ()
+    asked = sla.context if sla is not None else None
+    if not fixes or limit is None or asked is None or not asked.written or asked.value < limit.value:
+        return fixes
+    # An SLA that asks for the whole length would be missed by a shorter one.
+    if asked.origin.source is not limit.origin.source:
+        return fixes
+    return tuple(evolve(one, edits=(*one.edits, *rewrite(asked, length)[0].edits)) for one in fixes)
 
 
 def _fitting_lengths(serve: ServePlan, violation: Violation) -> Iterable[str]:
