@@ -101,6 +101,10 @@ UNSAFE = [
     ("a {\n  b = 1", "KC002", "the block `a` is never closed", "a {\n  b = 1\n}"),
     ("a {\n  b {\n    c = 1\n}\nd { }\n", "KC002", "the block `b` is never closed", "a {\n  b {\n    c = 1\n  }\n}\nd { }\n"),
     ("a {\n  b { c = 1\n  d = 2\n}\n", "KC002", "the block `b` is never closed", "a {\n  b { c = 1 }\n  d = 2\n}\n"),
+    ("a { b = [1,{ 2] }\nc { }\n", "KC001", "a `{` too many", "a { b = [1, 2] }\nc { }\n"),
+    ("a { b = f(1, p} = 2) }\nc { }\n", "KC001", "a `}` too many", "a { b = f(1, p = 2) }\nc { }\n"),
+    ("a b /\n  c = 1\n}\nd { }\n", "KC001", "`{` is missing after `a b`, where `/` stands", "a b {\n  c = 1\n}\nd { }\n"),
+    ("a 3\n  c = 1\n}\nd { }\n", "KC001", "`{` is missing after `a`, where `3` stands", "a {\n  c = 1\n}\nd { }\n"),
     ("a {\n  b = f(1,\n  c = 2)\n  d = [1,\n  e = 3\n}\n", "KC002", "this `[` is never", "a {\n  b = f(1,\n  c = 2)\n  d = [1,]\n  e = 3\n}\n"),
 ]  # fmt: skip
 
@@ -142,6 +146,9 @@ def test_unsafe_fix(text: str, code: str, message: str, right: str) -> None:
         ("a { b = f(1,, }\nc { }", "KC002", "this `(` is never closed", [("a", [], [("b", "=", ("f", [1], {}))]), ("c", [], [])]),
         ("a { b = f 1) }\nc { }", "KC001", "a `)` too many", [("a", [], []), ("c", [], [])]),
         ("a {\n  b = 1\n  }\n  c = 2\n}\n", "KC001", "a `}` too many", [("a", [], [("b", "=", 1), ("c", "=", 2)])]),
+        ("a { b = [{1}, 2] }\nc { }", "KC001", "a `{` too many", [("a", [], [("b", "=", [1, 2])]), ("c", [], [])]),
+        ("a @\n  c = 1\n}\nd { }\n", "KC001", "`@` has no meaning here", [("a", [], [("c", "=", 1)]), ("d", [], [])]),
+        ("a { }\n# b {\n  c = 1\n  e {\n    f = 2\n  }\n}\nd { }\n", "KC001", "a `}` too many", [("a", [], []), ("d", [], [])]),
         ("import x y\na { }", "KC001", "expected a quoted path after `import`", [("a", [], [])]),
     ],
 )  # fmt: skip

@@ -14,6 +14,11 @@ from kcluster.values import frozen
 _TAB: Final = 8
 _AHEAD: Final = 64
 """Tokens of one line that are looked at ahead: a longer line is read without."""
+_BODY: Final = 4096
+"""Tokens of a block without a head that are looked back over."""
+_OPERATOR: Final = tuple([operator] for operator in OPERATORS)
+_INSTEAD: Final = frozenset((SPOILT, "NUMBER", "SLASH", "STAR", "PERCENT", "TO"))
+"""What may stand where a block's `{` was meant."""
 _HEAD_ENDS: Final = frozenset((NEWLINE, "LBRACE", "RBRACE", "COMMA"))
 
 
@@ -148,18 +153,26 @@ class Matcher:
 
     def _put_brace_after_head(self, following: Token) -> None:
         """Where the line so far is a block's head and the next one stands deeper, as a body would, its `{` is lost."""
+        instead = self.out.pop() if self.out and self.out[-1].type in _INSTEAD else None
         names = self._names_at_end()
         if names and names[0].type == "WORD" and self._before(len(names)) in _HEAD_ENDS and following.type != "LBRACE":
             head = " ".join(name.text for name in names)
-            self._put_brace(names, head, "the lines below stand deeper, as a block's do")
+            self._put_brace(names, head, "the lines below stand deeper, as a block's do", instead)
+        elif instead is not None:
+            self.out.append(instead)
 
-    def _put_brace(self, names: list[Token], head: str, why: str) -> None:
+    def _put_brace(self, names: list[Token], head: str, why: str, instead: Token | None = None) -> None:
+        """Open a block whose `{` is lost; `instead` stands in its place."""
         self._extra -= 1
         at = names[-1].end
         span = Span(names[0].start, at)
-        self.reports.append(
-            Report("KC001", f"`{{` is missing after `{head}`", span, why, (), _fix("add `{`", at, " {", "safe"))
-        )
+        if instead is None:
+            fixes = _fix("add `{`", at, " {", "safe")
+            self.reports.append(Report("KC001", f"`{{` is missing after `{head}`", span, why, (), fixes))
+        elif instead.type != SPOILT:
+            message = f"`{{` is missing after `{head}`, where `{instead.text}` stands"
+            fixes = _fix("write `{`", at, " {", end=instead.end)
+            self.reports.append(Report("KC001", message, instead.span, why, (), fixes))
         brace = put_in("LBRACE", at)
         self._open.append(_Open(brace, self._indent, self._line, head))
         self.out.append(brace)
@@ -171,6 +184,10 @@ class Matcher:
             self._push(token)
             return
         if self._open and not self._open[-1].is_brace:
+            if self._closed_later(self._open[-1].token.type):
+                self._missing = max(0, self._missing - 1)
+                self._drop(token, f"no block begins before the `{SIGNS[OPENERS[self._open[-1].token.type]]}`")
+                return
             self._close_lost_brackets()
         headless = self._before() in _HEAD_ENDS
         if headless and (self._missing or self._before() == "LBRACE") and not self._first_of_lone_block():
@@ -213,6 +230,10 @@ class Matcher:
 
     def _closing_brace(self, token: Token) -> None:
         if self._open and not self._open[-1].is_brace:
+            if self._closed_later(self._open[-1].token.type):
+                self._extra = max(0, self._extra - 1)
+                self._drop(token, f"the `{self._open[-1].token.text}` goes on behind it")
+                return
             self._close_lost_brackets()
         top = self._open[-1] if self._open else None
         within = self._extra and not self._first and (top is None or top.line < self._line)
@@ -220,7 +241,7 @@ class Matcher:
             self._brace_within_line(names)
             self._push_closer(token)
         elif top is None:
-            self._drop(token, "no block is open here")
+            self._drop(token, "no block is open here", self._drop_headless_body())
         elif within:
             self._extra -= 1
             self._drop(token, f"the block `{top.head}` goes on below, by the indentation")
@@ -331,12 +352,31 @@ class Matcher:
         self._open.append(_Open(token, self._indent, self._line, head))
         self.out.append(token)
 
-    def _drop(self, token: Token, label: str) -> None:
+    def _drop_headless_body(self) -> tuple[Label, ...]:
+        """Where attributes stand deeper than the brace that nothing opened, their block's head is lost: what it was for nobody
+        knows, so they are left unread. Gives what to say of them."""
+        if not self._first:
+            return ()
+        begin = None
+        for at in range(len(self.out) - 2, max(-1, len(self.out) - _BODY), -1):
+            token = self.out[at]
+            if token.type != NEWLINE:
+                continue
+            if len(token.text[token.text.rindex("\n") + 1 :].expandtabs(_TAB)) <= self._indent:
+                break
+            begin = at + 1
+        if begin is None or [token.type for token in self.out[begin : begin + 2]][1:] not in _OPERATOR:
+            return ()
+        span = self.out[begin].span
+        del self.out[begin:]
+        return (Label(span, "the head of a block is missing above this"),)
+
+    def _drop(self, token: Token, label: str, labels: tuple[Label, ...] = ()) -> None:
         if len(self.reports) > 2 * MAX_REPORTED:
             return
         message = f"a `{token.text}` too many"
         fixes = _fix("remove it", token.start, "", end=token.end)
-        self.reports.append(Report("KC001", message, token.span, label, (), fixes, is_surplus=True))
+        self.reports.append(Report("KC001", message, token.span, label, labels, fixes, is_surplus=True))
 
     def _spoil_line(self, token: Token) -> None:
         """Give up what stands on this line so far: without the bracket that was meant, its commas mean something else."""
