@@ -15,6 +15,7 @@ from zlib import crc32
 from kcluster.catalog.config_json import read_config
 from kcluster.diagnostics import Diagnostic, in_order
 from kcluster.fixes import MAX_ROUNDS, Check, fix, grade
+from kcluster.importers.correcting import corrected
 from kcluster.importers.documents import read_text
 from kcluster.importers.judge import judge
 from kcluster.importers.machines import Hardware
@@ -134,6 +135,8 @@ def command(data: bytes) -> None:
         source = Source(COMMAND, text)
         judged = judge(source, found, hardware, lambda spec: check_source(spec).diagnostics)
         _findings_are_sound(judged.findings)
+        fixed = fix(judged.imported.source, _check, unsafe=True)
+        corrected(source, judged.imported, fixed.text, judged.problems)
 
 
 def config(data: bytes) -> None:
