@@ -63,9 +63,13 @@ async def request(
 
 
 async def under_load(
-    port: int, *, clients: int, until: Callable[[], bool], outcome: Outcome, tls: ssl.SSLContext | None = None
-) -> None:
-    """Keep `clients` requests in flight until told to stop; half of the clients stream."""
+    port: int, *, clients: int, until: Callable[[], bool], outcome: Outcome, tls: ssl.SSLContext | None = None,
+    asked: Callable[[int, int], dict[str, object]] = lambda client, turn: {}, pause: float = 0.0,
+) -> None:  # fmt: skip
+    """Keep `clients` requests in flight until told to stop; half of the clients stream.
+
+    `asked` gives what a client's request has beside the defaults; `pause` is the seconds that a client waits between two.
+    """
 
     async def client(number: int) -> None:
         turn = 0
@@ -75,7 +79,9 @@ async def under_load(
             stream = number % 2 == 0
             outcome.open.add(name)
             try:
-                status, body, times = await asyncio.wait_for(request(port, name=name, stream=stream, tls=tls), PATIENCE)
+                status, body, times = await asyncio.wait_for(
+                    request(port, name=name, stream=stream, tls=tls, body=asked(number, turn)), PATIENCE
+                )
             except (ConnectionError, asyncio.IncompleteReadError, IndexError, TimeoutError, ssl.SSLError) as error:
                 outcome.failed.append(f"{name}: {error!r}")
                 continue
@@ -88,6 +94,7 @@ async def under_load(
                 if stream and times:
                     outcome.first_chunk.append(times[0])
                     outcome.last_chunk.append(times[-1])
+            await asyncio.sleep(pause)
 
     await asyncio.gather(*(client(number) for number in range(clients)))
 

@@ -38,6 +38,15 @@ def published(id: str) -> dict[str, Any]:
     if kind in ("mistral", "mixtral", "starcoder2") or WRAPPED.get(kind) == "mistral":
         # These rows say nothing where the hub says null, which the reader in transformers does not take for the same.
         config.setdefault("sliding_window", None)
+    # Named by the models' classes, and without meaning for sizes: left out by the rows' sources.
+    if kind == "qwen3_vl_moe":
+        config.setdefault("norm_topk_prob", True)
+    if kind == "minimax_m2":
+        config |= {"rotary_dim": 64, "scoring_func": "sigmoid"}
+    if kind in ("qwen3_5", "qwen3_5_moe"):
+        config["mamba_ssm_dtype"] = (
+            "float32"  # as published, and as the catalog's reader takes it where a row is silent
+        )
     if kind == "falcon_h1":
         # The row's source says it by heads; left out, transformers takes another width for it.
         config["mamba_d_ssm"] = config["mamba_n_heads"] * config["mamba_d_head"]

@@ -10,20 +10,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import define, field
+from attrs import define
 
 import kcluster
 from tests.e2e.engine.asking import engine_program
 from tests.support.compiled import written_to
 from tests.support.fronted import SYSTEM_PATH
-from tests.support.processes import end, free_pair, wait_for
+from tests.support.processes import free_pair, listens, wait_for
 
 PATIENCE: Final = 400.0
 """Seconds that the start of an engine may take on a loaded machine."""
@@ -131,47 +133,108 @@ def write_compiled(spec: str, folder: Path) -> None:
     written_to(folder / "out", kcluster.compile_(spec, path="tiny.kcluster", folder=folder))
 
 
+HOOK: Final = """\
+#!{python}
+# stop|start HOST SCRIPT, as the compiled rolling restart calls it: engines by the ids that are written beside their logs.
+import os, pathlib, signal, subprocess, sys, time
+
+folder = pathlib.Path({folder!r})
+action, host, script = sys.argv[1:]
+number = script.rpartition("-")[2]
+place = folder / f"pid-{{number}}"
+
+
+def alive(group):
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, found = stat.read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):
+            continue
+        if int(found) == group and state not in "ZX":
+            return True
+    return False
+
+
+with (folder / "hook.log").open("a") as log:
+    log.write(" ".join(sys.argv[1:]) + "\\n")
+if action == "stop":
+    pid = int(place.read_text())
+    os.kill(pid, signal.SIGTERM)
+    while alive(pid):
+        time.sleep(0.2)
+else:
+    with (folder / f"replica-{{number}}.log").open("ab") as out:
+        started = subprocess.Popen(
+            ["bash", str(folder / "out/nodes/127.0.0.1" / f"{{script}}.sh")],
+            env={environment!r}, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+        )
+    place.write_text(str(started.pid))
+"""
+
+
 @define
 class Replicas:
-    """Two engines run by their compiled start scripts, replica n on `port + n`."""
+    """Two engines run by their compiled start scripts, replica n on `port + n`, their ids in files that the hook reads too."""
 
     folder: Path
     port: int
     model: Path
-    spec: str
-    processes: dict[int, subprocess.Popen[bytes]] = field(factory=dict)
 
     def log(self, replica: int) -> Path:
         return self.folder / f"replica-{replica}.log"
 
-    def start(self, replica: int) -> subprocess.Popen[bytes]:
-        """The compiled script of a replica, in a session of its own."""
-        self.processes[replica] = start_script(
-            self.folder / f"out/nodes/127.0.0.1/serve-chat-{replica}.sh", self.log(replica)
-        )
-        return self.processes[replica]
+    def pid(self, replica: int) -> int:
+        return int((self.folder / f"pid-{replica}").read_text())
+
+    @property
+    def hook(self) -> Path:
+        """The program for `KCLUSTER_HOOK`."""
+        place = self.folder / "hook"
+        place.write_text(HOOK.format(python=sys.executable, folder=str(self.folder), environment=self.environment()))
+        place.chmod(0o755)
+        return place
+
+    def environment(self) -> dict[str, str]:
+        return {**ENVIRONMENT, "PATH": f"{engine_program().parent}:{SYSTEM_PATH}", "HOME": str(self.folder)}
+
+    def start(self, replica: int) -> None:
+        """The compiled script of a replica, in a session of its own, started as the rolling restart does."""
+        subprocess.run([str(self.hook), "start", "127.0.0.1", f"serve-chat-{replica}"], check=True, timeout=60)
 
     def ready(self, replica: int) -> None:
         """Held to the compiled readiness script, which ends early where the engine has ended."""
         done = subprocess.run(
             ["bash", str(self.folder / f"out/nodes/127.0.0.1/ready-chat-{replica}.sh"), str(int(PATIENCE))],
-            env={"PATH": SYSTEM_PATH, "MAINPID": str(self.processes[replica].pid)}, capture_output=True, text=True, check=False,
+            env={"PATH": SYSTEM_PATH, "MAINPID": str(self.pid(replica))}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{done.stderr}\n{self.log(replica).read_text()[-4000:]}"
 
     def kill(self, replica: int) -> None:
         """Ended as by the kernel: the server and its engine core, without a chance to say anything."""
-        process = self.processes[replica]
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(60)
+        os.killpg(self.pid(replica), signal.SIGKILL)
+        wait_for(lambda: not listens(self.port + replica), "the killed server is gone")
+
+    def received(self, replica: int) -> list[int]:
+        """The seeds of the requests that a replica has been sent, which are their names here: routers give ids of their own."""
+        return [
+            int(found)
+            for found in re.findall(r"Received request .*\bseed=(\d+)", self.log(replica).read_text("utf-8", "replace"))
+        ]
 
     def metrics(self, replica: int) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port + replica}/metrics", timeout=60) as answer:
             text: str = answer.read().decode()
         return text
 
+    def up(self, replica: int) -> bool:
+        try:
+            return "vllm:num_requests_running" in self.metrics(replica)
+        except OSError:
+            return False
+
 
 def start_script(script: Path, log: Path) -> subprocess.Popen[bytes]:
+    """A compiled start script of an engine, in a session of its own."""
     with log.open("ab") as out:
         return subprocess.Popen(
             ["bash", str(script)],
@@ -186,9 +249,8 @@ def replicas(folder: Path) -> Iterator[Replicas]:
     engine_program()
     port = free_pair()
     model = write_model(folder / "model")
-    spec = tiny_spec(model, port)
-    write_compiled(spec, folder)
-    found = Replicas(folder, port, model, spec)
+    write_compiled(tiny_spec(model, port), folder)
+    found = Replicas(folder, port, model)
     try:
         for replica in (0, 1):
             found.start(replica)
@@ -196,8 +258,6 @@ def replicas(folder: Path) -> Iterator[Replicas]:
             found.ready(replica)
         yield found
     finally:
-        for process in found.processes.values():
-            end(process)
-
-
-__all__ = ["PATIENCE", "Replicas", "replicas", "start_script", "tiny_spec", "wait_for", "write_compiled", "write_model"]
+        for replica in (0, 1):
+            with contextlib.suppress(OSError):
+                os.killpg(found.pid(replica), signal.SIGKILL)
