@@ -30,8 +30,9 @@ MAY = {
     "planner": {"spec", "physics", "catalog"},
     "rules": {"planner", "spec", "syntax", "physics", "catalog", "diagnostics", "targets"},
     "targets": {"planner", "spec", "physics", "catalog"},
-    "render": {"diagnostics", "planner", "spec", "physics", "changes"},
+    "render": {"diagnostics", "planner", "spec", "physics", "changes", "verify"},
     "changes": {"diagnostics", "planner", "render", "targets"},
+    "verify": {"catalog", "rules", "targets"},
     "importers": {"catalog", "spec", "syntax", "diagnostics", "physics"},
     "output": {"targets"},
     "fixes": {"diagnostics"},
@@ -55,7 +56,7 @@ ONLY_IN = {
     "shtab": {"cli"},
     "jsonschema": set(),
     "tomli_w": {"targets"},
-    "tomllib": {"catalog", "project", "output"},
+    "tomllib": {"catalog", "project", "output", "verify"},
 }
 
 

@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, str]] = {
     "compile": "write the files that start the cluster",
     "diff": "show what a change of a spec changes",
     "import": "write a spec from a launch command, script or manifest",
+    "verify": "hold a plan against a real engine's log or metrics",
     "explain": "print the page of a rule",
     "inspect": "show what is known of a model, a GPU or a link",
     "catalog": "list what is built in",

@@ -59,6 +59,7 @@ def _serve(plan: Plan, serve_plan: ServePlan) -> dict[str, Any]:
         "engine": {
             "name": serve.engine.name.value,
             "version": ".".join(str(part) for part in serve.engine.version.value),
+            "args": _arguments(plan, serve_plan),
         },
         "model": _present(
             id=serve.model.id.value,
@@ -118,6 +119,7 @@ def _serve(plan: Plan, serve_plan: ServePlan) -> dict[str, Any]:
         found["sla"] = [
             {
                 "bound": verdict.bound.name,
+                "percentile": serve.sla.percentile.value if serve.sla else "",
                 "operator": verdict.bound.operator,
                 "target": verdict.bound.value.value,
                 "predicted": _round(verdict.predicted.value),
@@ -126,6 +128,13 @@ def _serve(plan: Plan, serve_plan: ServePlan) -> dict[str, Any]:
             for verdict in chosen.verdicts
         ]
     return found
+
+
+def _arguments(plan: Plan, serve_plan: ServePlan) -> dict[str, Any]:
+    """The flags of the first process of the first replica, in the order of their names: what a log is held against."""
+    from kcluster.targets import engine_arguments
+
+    return dict(sorted(_present(**engine_arguments(plan, serve_plan)[0]).items()))
 
 
 def _present(**values: object) -> dict[str, object]:

@@ -5,15 +5,16 @@
 #    source ~/.local/share/bash_completion/kcluster
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_kcluster_subparsers=(init lint fmt plan compile diff import explain inspect catalog lsp completions)
+_shtab_kcluster_subparsers=(init lint fmt plan compile diff import verify explain inspect catalog lsp completions)
 
 _shtab_kcluster_init_option_strings=(-h --help --model --checkpoint --nodes --gpus --network --hosts --concurrency --context --prompt --completion --ttft --tokens-per-second --force --yes)
-_shtab_kcluster_lint_option_strings=(-h --help --stdin-filename --format --strict --select --ignore --statistics --baseline --write-baseline --fix --unsafe-fixes --diff --no-cache --jobs --color --gpus --bus --network --nodes --engine-version --set)
+_shtab_kcluster_lint_option_strings=(-h --help --stdin-filename --format --strict --select --ignore --statistics --baseline --write-baseline --fix --unsafe-fixes --diff --no-cache --jobs --color --gpus --bus --network --nodes --hosts --listen --engine-version --set)
 _shtab_kcluster_fmt_option_strings=(-h --help --stdin-filename --check --diff --color)
 _shtab_kcluster_plan_option_strings=(-h --help --stdin-filename --why --all --format --color)
 _shtab_kcluster_compile_option_strings=(-h --help --stdin-filename -o --output --target --check --force --color)
 _shtab_kcluster_diff_option_strings=(-h --help --format --color)
-_shtab_kcluster_import_option_strings=(-h --help -o --output --force --lint --gpus --bus --network --nodes --engine-version --set --color)
+_shtab_kcluster_import_option_strings=(-h --help -o --output --force --lint --gpus --bus --network --nodes --hosts --listen --engine-version --set --color)
+_shtab_kcluster_verify_option_strings=(-h --help --log --metrics --serve --format --color)
 _shtab_kcluster_explain_option_strings=(-h --help --list --format)
 _shtab_kcluster_inspect_option_strings=(-h --help --format)
 _shtab_kcluster_catalog_option_strings=(-h --help --format)
@@ -32,6 +33,8 @@ _shtab_kcluster_compile___output_COMPGEN=_shtab_compgen_files
 _shtab_kcluster_import_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_kcluster_import__o_COMPGEN=_shtab_compgen_files
 _shtab_kcluster_import___output_COMPGEN=_shtab_compgen_files
+_shtab_kcluster_verify___log_COMPGEN=_shtab_compgen_files
+_shtab_kcluster_verify___metrics_COMPGEN=_shtab_compgen_files
 
 _shtab_kcluster_lint___format_choices=(concise github gitlab json junit pretty sarif)
 _shtab_kcluster_lint___color_choices=(auto always never)
@@ -42,13 +45,15 @@ _shtab_kcluster_compile___color_choices=(auto always never)
 _shtab_kcluster_diff___format_choices=(text markdown json)
 _shtab_kcluster_diff___color_choices=(auto always never)
 _shtab_kcluster_import___color_choices=(auto always never)
+_shtab_kcluster_verify___format_choices=(text json)
+_shtab_kcluster_verify___color_choices=(auto always never)
 _shtab_kcluster_explain___format_choices=(text json markdown)
 _shtab_kcluster_inspect_pos_0_choices=(model gpu link)
 _shtab_kcluster_inspect___format_choices=(text json)
 _shtab_kcluster_catalog_pos_0_choices=(list)
 _shtab_kcluster_catalog___format_choices=(text json)
 _shtab_kcluster_completions_pos_0_choices=(bash zsh fish)
-_shtab_kcluster_pos_0_choices=(init lint fmt plan compile diff import explain inspect catalog lsp completions)
+_shtab_kcluster_pos_0_choices=(init lint fmt plan compile diff import verify explain inspect catalog lsp completions)
 
 _shtab_kcluster_init__h_nargs=0
 _shtab_kcluster_init___help_nargs=0
@@ -85,6 +90,8 @@ _shtab_kcluster_import__h_nargs=0
 _shtab_kcluster_import___help_nargs=0
 _shtab_kcluster_import___force_nargs=0
 _shtab_kcluster_import___lint_nargs=0
+_shtab_kcluster_verify__h_nargs=0
+_shtab_kcluster_verify___help_nargs=0
 _shtab_kcluster_explain__h_nargs=0
 _shtab_kcluster_explain___help_nargs=0
 _shtab_kcluster_explain___list_nargs=0

@@ -50,8 +50,8 @@ function _shtab_kcluster_using
   test "$_shtab_kcluster_cmdpath" = "$argv"
 end
 
-set -g _shtab_kcluster_commands init lint fmt plan compile diff import explain inspect catalog lsp completions
-set -g _shtab_kcluster_opts_with_value --baseline --bus --checkpoint --color --completion --concurrency --context --engine-version --format --gpus --hosts --ignore --jobs --model --network --nodes --output --prompt --select --set --stdin-filename --target --tokens-per-second --ttft --why -o
+set -g _shtab_kcluster_commands init lint fmt plan compile diff import verify explain inspect catalog lsp completions
+set -g _shtab_kcluster_opts_with_value --baseline --bus --checkpoint --color --completion --concurrency --context --engine-version --format --gpus --hosts --ignore --jobs --listen --log --metrics --model --network --nodes --output --prompt --select --serve --set --stdin-filename --target --tokens-per-second --ttft --why -o
 
 complete -c kcluster -e
 complete -c kcluster -f
@@ -95,6 +95,8 @@ complete -c kcluster -n '_shtab_kcluster_using lint' -l gpus -x -d 'the cards of
 complete -c kcluster -n '_shtab_kcluster_using lint' -l bus -x -d 'how they are joined: "pcie(5, x16)"'
 complete -c kcluster -n '_shtab_kcluster_using lint' -l network -x -d 'how nodes are joined: "roce(100GbE)"'
 complete -c kcluster -n '_shtab_kcluster_using lint' -l nodes -x -d 'nodes with such cards (default: 1)'
+complete -c kcluster -n '_shtab_kcluster_using lint' -l hosts -x -d 'the nodes'"'"' addresses, separated by commas'
+complete -c kcluster -n '_shtab_kcluster_using lint' -l listen -x -d 'put an NGINX in front that listens there (default: none)'
 complete -c kcluster -n '_shtab_kcluster_using lint' -l engine-version -x -d 'of the engine (default: the image'"'"'s, else the newest)'
 complete -c kcluster -n '_shtab_kcluster_using lint' -l set -x -d 'a variable that the text uses and does not set'
 complete -c kcluster -n '_shtab_kcluster_using lint; and test $_shtab_kcluster_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a spec, a folder of specs, or - for standard input (default: the `paths` of the project'"'"'s settings, else this folder)'
@@ -135,10 +137,19 @@ complete -c kcluster -n '_shtab_kcluster_using import' -l gpus -x -d 'the cards 
 complete -c kcluster -n '_shtab_kcluster_using import' -l bus -x -d 'how they are joined: "pcie(5, x16)"'
 complete -c kcluster -n '_shtab_kcluster_using import' -l network -x -d 'how nodes are joined: "roce(100GbE)"'
 complete -c kcluster -n '_shtab_kcluster_using import' -l nodes -x -d 'nodes with such cards (default: 1)'
+complete -c kcluster -n '_shtab_kcluster_using import' -l hosts -x -d 'the nodes'"'"' addresses, separated by commas'
+complete -c kcluster -n '_shtab_kcluster_using import' -l listen -x -d 'put an NGINX in front that listens there (default: none)'
 complete -c kcluster -n '_shtab_kcluster_using import' -l engine-version -x -d 'of the engine (default: the image'"'"'s, else the newest)'
 complete -c kcluster -n '_shtab_kcluster_using import' -l set -x -d 'a variable that the text uses and does not set'
 complete -c kcluster -n '_shtab_kcluster_using import' -l color -xka "auto always never" -d 'colours (default: on a terminal)'
 complete -c kcluster -n '_shtab_kcluster_using import; and test $_shtab_kcluster_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the file, or - for standard input; or a command behind --'
+complete -c kcluster -n '_shtab_kcluster_using; and test $_shtab_kcluster_npos -eq 0' -a verify -d 'hold a plan against a real engine'"'"'s log or metrics'
+complete -c kcluster -n '_shtab_kcluster_using verify' -s h -l help -d 'show this help message and exit'
+complete -c kcluster -n '_shtab_kcluster_using verify' -l log -xka "(__fish_complete_path (commandline -ct))" -d 'a start-up log of the engine, or - for standard input'
+complete -c kcluster -n '_shtab_kcluster_using verify' -l metrics -xka "(__fish_complete_path (commandline -ct))" -d 'the engine'"'"'s /metrics, or what it answered, or - for standard input'
+complete -c kcluster -n '_shtab_kcluster_using verify' -l serve -x -d 'which serve the engine is of (default: the only one, or by its model)'
+complete -c kcluster -n '_shtab_kcluster_using verify' -l format -xka "text json" -d format
+complete -c kcluster -n '_shtab_kcluster_using verify' -l color -xka "auto always never" -d 'colours (default: on a terminal)'
 complete -c kcluster -n '_shtab_kcluster_using; and test $_shtab_kcluster_npos -eq 0' -a explain -d 'print the page of a rule'
 complete -c kcluster -n '_shtab_kcluster_using explain' -s h -l help -d 'show this help message and exit'
 complete -c kcluster -n '_shtab_kcluster_using explain' -l list -d 'list every code with its severity and what it catches'

@@ -22,6 +22,7 @@ _shtab_kcluster_commands() {
     lint:'report every finding of specs'
     lsp:'serve an editor (needs kcluster[lsp])'
     plan:'show the chosen cut, and why'
+    verify:'hold a plan against a real engine'"'"'s log or metrics'
   )
   _describe 'kcluster commands' _commands
 }
@@ -108,6 +109,8 @@ _shtab_kcluster_import_options=(
   "--bus[how they are joined\: \"pcie(5, x16)\"]:BUS:"
   "--network[how nodes are joined\: \"roce(100GbE)\"]:NETWORK:"
   "--nodes[nodes with such cards (default\: 1)]:N:"
+  "--hosts[the nodes\' addresses, separated by commas]:ADDRESSES:"
+  "--listen[put an NGINX in front that listens there (default\: none)]:PORT:"
   "--engine-version[of the engine (default\: the image\'s, else the newest)]:V:"
   "*--set[a variable that the text uses and does not set]:NAME=VALUE:"
   "--color[colours (default\: on a terminal)]:color:(auto always never)"
@@ -169,6 +172,8 @@ _shtab_kcluster_lint_options=(
   "--bus[how they are joined\: \"pcie(5, x16)\"]:BUS:"
   "--network[how nodes are joined\: \"roce(100GbE)\"]:NETWORK:"
   "--nodes[nodes with such cards (default\: 1)]:N:"
+  "--hosts[the nodes\' addresses, separated by commas]:ADDRESSES:"
+  "--listen[put an NGINX in front that listens there (default\: none)]:PORT:"
   "--engine-version[of the engine (default\: the image\'s, else the newest)]:V:"
   "*--set[a variable that the text uses and does not set]:NAME=VALUE:"
   "(*)::a spec, a folder of specs, or - for standard input (default\: the \`paths\` of the project\'s settings, else this folder):_files"
@@ -197,6 +202,19 @@ _shtab_kcluster_plan_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_kcluster_plan_defaults_added=0
+
+_shtab_kcluster_verify_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--log[a start-up log of the engine, or - for standard input]:FILE:_files"
+  "--metrics[the engine\'s \/metrics, or what it answered, or - for standard input]:URL|FILE:_files"
+  "--serve[which serve the engine is of (default\: the only one, or by its model)]:NAME:"
+  "--format[format]:format:(text json)"
+  "--color[colours (default\: on a terminal)]:color:(auto always never)"
+  ":a compiled folder, or its plan.toml (default\: .):"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_kcluster_verify_defaults_added=0
 
 
 _shtab_kcluster() {
@@ -229,6 +247,7 @@ _shtab_kcluster() {
         lint) _arguments -C -s $_shtab_kcluster_lint_options ;;
         lsp) _arguments -C -s $_shtab_kcluster_lsp_options ;;
         plan) _arguments -C -s $_shtab_kcluster_plan_options ;;
+        verify) _arguments -C -s $_shtab_kcluster_verify_options ;;
       esac
   esac
 }

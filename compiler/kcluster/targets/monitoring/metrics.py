@@ -159,15 +159,20 @@ _ENGINES: Final = {"sglang": _SGLANG, "trtllm": _TRTLLM, "triton": _TRITON}
 
 def metrics_of(serve_plan: ServePlan) -> Metrics:
     """The metrics of a serve's engine, in the version that the spec asks for."""
+    engine = serve_plan.serve.engine
+    return metrics_for(engine.name.value, engine.version.value)
+
+
+def metrics_for(engine: str, version: tuple[int, ...]) -> Metrics:
+    """The metrics of an engine's version."""
     from kcluster.values import evolve
 
-    engine = serve_plan.serve.engine
-    if engine.name.value in _ENGINES:
-        return _ENGINES[engine.name.value]
+    if engine in _ENGINES:
+        return _ENGINES[engine]
     found = _VLLM
-    if engine.version.value < _KV_RENAMED:
+    if version < _KV_RENAMED:
         found = evolve(found, kv_usage="vllm:gpu_cache_usage_perc")
-    if engine.version.value < _ITL_RENAMED:
+    if version < _ITL_RENAMED:
         found = evolve(found, itl=Histogram("vllm:time_per_output_token_seconds", _ITL))
     return found
 
