@@ -197,7 +197,8 @@ GOOD = {
     "address": ["10.0.0.5:9090", "http://grafana.local:3000", "https://g.example/", "[fd00::1]:9090", "host"],
     "interface": ["eth0", "enp1s0f0", "bond0.100", "ib0"],
     "user": ["vllm", "_svc-1"],
-    "environment name": ["HF_TOKEN", "_x1"],
+    "environment name": ["HF_TOKEN", "_x1", "http_proxy"],
+    "key variable": ["VLLM_API_KEY", "_X1"],
     "card": ["rtx-5090", "RTX 5090", "H100 80GB (SXM)"],
     "flag": ["--any-flag", "--compilation-config.level", "-O3", "-tp", "--enable_x"],
     "image": ["vllm/vllm-openai:v0.33.0", "registry.local:5000/a/b", "ubuntu", "x@sha256:" + "a" * 64],
@@ -220,7 +221,8 @@ BAD = {
     "address": ["user@host", "http://h/path", "ftp://h", "h:0", "h:70000", "h:80?x"],
     "interface": ["eth0;", "a" * 16, "eth 0"],
     "user": ["Root", "1a", "a b"],
-    "environment name": ["A-B", "1A", "A B", "A=B"],
+    "environment name": ["A-B", "1A", "A B", "A=B", "args", "UID"],
+    "key variable": ["A-B", "1A", "run", "aB", "SECONDS"],
     "flag": ["seed", "---x", "-1", "--a=b", "--a b", "--", "-"],
     "image": ["A", "a//b", "a:b c", "x@sha256:abc", "a b"],
     "header name": ["X_Model", "X:", "1X"],
@@ -242,6 +244,7 @@ def test_every_kind_of_text_is_tried() -> None:
         "flag",
         "card",
         "environment name",
+        "key variable",
     }
     used |= {block.entries.key for _, block in every_block() if block.entries} | {"header name", "header value"}
     assert used == set(TEXT)
@@ -272,5 +275,5 @@ def test_the_table_is_whole() -> None:
             if row.kind == "choice":
                 assert row.choices or row.catalog
             if row.kind == "secret":
-                assert refusal(row.variable, "environment name") is None
+                assert refusal(row.variable, "key variable") is None
             assert not (row.required and row.default), (path, row.name)

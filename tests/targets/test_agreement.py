@@ -3,12 +3,14 @@ back against `plan.toml`."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 import kcluster
 from kcluster.api import SpecError
+from kcluster.spec.text import SCRIPTS_OWN
 from tests.targets.agreement import disagreements
 
 ROOT = Path(__file__).parents[2]
@@ -116,3 +118,45 @@ def test_a_disagreement_would_be_seen(what: str) -> None:
     files = files_of(spec("four replicas", "shell"))
     assert old in files[path]
     assert len(disagreements({**files, path: files[path].replace(old, new)})) >= 2  # the hash is the one of both
+
+
+ALL_IN_SMALL = re.compile(r"(?:^|[\s;({])(?:export )?([a-z_][a-z0-9_]*)\+?=", re.MULTILINE)
+
+
+def scripts_of(text: str) -> dict[str, str]:
+    return {path: body for path, body in files_of(text).items() if path.endswith(".sh")}
+
+
+def own_variables(script: str) -> set[str]:
+    """What a script assigns, quoted texts aside."""
+    code = re.sub(r"(?:^|\s)#.*$", "", script, flags=re.MULTILINE)
+    bare = re.sub(r"'[^']*'", "''", code)
+    listed = re.findall(r"(?:local|read -ra|for)((?: [a-z_]\w*)+)", bare)
+    return {*ALL_IN_SMALL.findall(bare), *(word for words in listed for word in words.split() if word != "in")}
+
+
+def test_variables_of_a_spec_are_none_of_the_scripts_own() -> None:
+    """Keys are named in capitals, in which no script has a variable of its own; `env` sets others in start scripts only."""
+    ray = spec("tp 8 x pp 2", "shell").replace("engine vllm {", "engine vllm { executor = ray,")
+    engines = [spec("four replicas", "shell").replace("engine vllm", f"engine {name}") for name in ("sglang",)]
+    found = [scripts_of(text) for text in (ray, *engines, spec("hybrid", "shell"), spec("external", "systemd"))]
+    starts = [
+        (path, body) for files in found for path, body in files.items() if re.search(r"/(serve|ray)-[^/]*$", path)
+    ]
+    assert {path.rpartition("/")[2].partition("-")[0] for path, _ in starts} == {"serve", "ray"}
+    used = {name for _, body in starts for name in own_variables(body)}
+    assert used - SCRIPTS_OWN == set()
+    assert {"args", "deadline", "temp"} <= used
+
+
+@pytest.mark.parametrize("name", ["run", "conf", "args", "SECONDS", "UID", "IFS"])
+def test_a_key_is_not_named_like_what_scripts_use(name: str) -> None:
+    with pytest.raises(SpecError, match="environment variable"):
+        files_of(spec("four replicas", "shell").replace('env("KEY")', f'env("{name}")'))
+
+
+def test_small_letters_are_for_the_environment_of_the_engine() -> None:
+    text = spec("four replicas", "shell").replace("engine vllm {", 'engine vllm { env { NAME = "http://proxy:3128" }\n')
+    assert "export http_proxy=" in files_of(text.replace("NAME", "http_proxy"))["nodes/10.0.0.31/serve-chat-0.sh"]
+    with pytest.raises(SpecError):
+        files_of(text.replace("NAME", "args"))

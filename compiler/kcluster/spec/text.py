@@ -65,6 +65,21 @@ def _is_host(text: str) -> bool:
     return _DOMAIN_TEST(text)
 
 
+BASH_OWN: Final = frozenset({
+    "BASHOPTS", "BASHPID", "BASH_ALIASES", "BASH_ARGC", "BASH_ARGV", "BASH_CMDS", "BASH_COMMAND", "BASH_LINENO",
+    "BASH_SOURCE", "BASH_SUBSHELL", "BASH_VERSINFO", "BASH_ENV", "DIRSTACK", "ENV", "EPOCHREALTIME", "EPOCHSECONDS",
+    "EUID", "FUNCNAME", "GROUPS", "HISTCMD", "IFS", "LINENO", "OLDPWD", "OPTIND", "PIPESTATUS", "PPID", "PWD",
+    "RANDOM", "REPLY", "SECONDS", "SHELLOPTS", "SRANDOM", "UID", "_",
+})  # fmt: skip
+"""Variables that bash sets, reads or refuses to change: a value given to one never arrives, or changes what a script does."""
+SCRIPTS_OWN: Final = frozenset({
+    "args", "child", "config", "deadline", "deadline_seconds", "engine", "head_address", "joined", "port", "status",
+    "stopping", "temp",
+})  # fmt: skip
+"""Variables of the start scripts, beside which the variables of a spec's `env` are set."""
+
+_is_variable: Final = _pattern(r"[A-Za-z_][A-Za-z0-9_]*")
+_is_key_variable: Final = _pattern(r"[A-Z_][A-Z0-9_]*")
 _is_path: Final = _pattern(_PATH)
 _is_model_id: Final = _pattern(_MODEL_ID)
 _is_served_name: Final = _pattern(r"[A-Za-z0-9](?:[\w.:@-]|/(?!\.\.?(?:/|$)))*")
@@ -120,7 +135,17 @@ _KINDS: Final = (
         "user", _pattern(r"[a-z_][a-z0-9_-]*"), "a Unix user name (small letters, digits, `_`, `-`, at most 32)", 32
     ),
     TextKind(
-        "environment name", _pattern(r"[A-Za-z_][A-Za-z0-9_]*"), "letters, digits and `_`, the first not a digit", 128
+        "environment name",
+        lambda text: _is_variable(text) and text not in SCRIPTS_OWN and text not in BASH_OWN,
+        "letters, digits and `_`, the first not a digit, and no name that bash or the start scripts use themselves",
+        128,
+    ),
+    TextKind(
+        "key variable",
+        lambda text: _is_key_variable(text) and text not in BASH_OWN,
+        "capital letters, digits and `_`, the first not a digit (small letters are the compiled scripts' own variables), and no name "
+        "that bash sets itself",
+        128,
     ),
     TextKind(
         "flag",

@@ -123,7 +123,7 @@ def _environment(node: CallNode, place: Place) -> Any:
     if len(node.arguments) != 1 or node.named or not isinstance(node.arguments[0], StringNode | WordNode):
         return place.wrong('takes `env("NAME")` with the name of one environment variable', node.span)
     name = node.arguments[0]
-    reason = refusal(name.text, "environment name")
+    reason = refusal(name.text, "key variable")
     if reason is not None:
         return place.wrong(f"names an environment variable that {reason}", name.span)
     if isinstance(name, WordNode):
