@@ -367,6 +367,12 @@ class Matcher:
             begin = at + 1
         if begin is None or [token.type for token in self.out[begin : begin + 2]][1:] not in _OPERATOR:
             return ()
+        depth = 0
+        for token in self.out[begin:]:
+            depth += (token.type in OPENERS) - (token.type in CLOSERS)
+            if depth < 0:
+                # It closes what was opened by a line further left: the indentation says nothing here.
+                return ()
         span = self.out[begin].span
         del self.out[begin:]
         return (Label(span, "the head of a block is missing above this"),)
