@@ -20,7 +20,7 @@ _MAX_BYTES: Final = 2**20
 _SETTINGS: Final = re.compile(rb"""tool["']?\s*(\.\s*["']?kcluster|\]|=)""")
 """What a `pyproject.toml` with a `tool.kcluster` in it has somewhere; without it there is no need to parse the file."""
 _SEVERITIES: Final = ("error", "warning", "note", "off")
-_KEYS: Final = ("select", "ignore", "severity", "targets", "paths", "compile")
+_KEYS: Final = ("select", "ignore", "severity", "per-file-ignores", "targets", "paths", "compile")
 _COMPILE_KEYS: Final = ("output", "outputs")
 SYNTAX: Final = "KC0"
 """Codes that no setting can soften or leave out: nothing said about a text that was not understood can be relied on."""
@@ -34,6 +34,8 @@ class Project:
         severities: code → what its findings count as; "off" leaves them out.
         select: codes and beginnings of codes that are reported; empty for all.
         ignore: codes and beginnings of codes that are not.
+        per_file: pattern of files (`*` stands for any text, `/` too; without a `/` of the name alone) → codes and beginnings of
+            codes that are not reported in them.
         targets: the targets that `compile` writes; None where it decides.
         paths: what commands read where no path is given, relative to `root`; empty for the working folder.
         output: where `compile` writes, relative to `root`; `{path}` stands for the spec's path without its suffix, `{name}` for
@@ -51,6 +53,7 @@ class Project:
     file: str = ""
     output: str = ""
     outputs: tuple[tuple[str, str], ...] = ()
+    per_file: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def severity(self, code: str, default: Severity) -> Severity | Literal["off"]:
         """What a finding of a code counts as here."""
@@ -60,6 +63,19 @@ class Project:
         """Whether findings of a code are reported at all."""
         chosen = not self.select or code.startswith(self.select)
         return chosen and not (self.ignore and code.startswith(self.ignore))
+
+    def leaves_out(self, code: str, path: str) -> bool:
+        """Whether findings of a code are not reported in a file; `path` is relative to the working folder, or absolute."""
+        if not self.per_file:
+            return False
+        from fnmatch import fnmatchcase
+
+        own = os.path.relpath(os.path.abspath(path), os.path.abspath(self.root)).replace(os.sep, "/")
+        return any(
+            code.startswith(codes) and fnmatchcase(own if "/" in pattern else own.rpartition("/")[2], pattern)
+            for pattern, codes in self.per_file
+            if codes
+        )
 
     def graded(self, found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
         """Findings with the severities of this project, those that are off left out."""
@@ -196,6 +212,7 @@ def _project(
         file=path,
         output=output,
         outputs=outputs,
+        per_file=_per_file(table, settings),
     )
     return project, tuple(settings.found)
 
@@ -258,6 +275,17 @@ def _codes(table: dict[str, Any], key: str, settings: _Settings) -> tuple[str, .
         else:
             settings.report("KC106", f"`{key}` names `{shown(text)}`, which is no code", text, _near_code(text))
     return tuple(found)
+
+
+def _per_file(table: dict[str, Any], settings: _Settings) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    value = table.get("per-file-ignores")
+    if value is None:
+        return ()
+    if not isinstance(value, dict):
+        message = '`per-file-ignores` is a table such as `"drafts/*" = ["KC5"]`'
+        settings.report("KC103", message, "per-file-ignores")
+        return ()
+    return tuple((pattern, _codes(value, pattern, settings)) for pattern in value)
 
 
 def _severities(table: dict[str, Any], settings: _Settings) -> tuple[tuple[str, Severity | Literal["off"]], ...]:

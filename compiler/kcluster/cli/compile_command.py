@@ -1,4 +1,5 @@
-"""Write the files that start the cluster. Nothing is written while errors stand; warnings do not stop it.
+"""Write the files that start the cluster. Nothing is written while errors stand; warnings do not stop it. What counts as an
+error is what `lint` says: suppressions and the project's settings (kcluster.toml) hold here too.
 
 Exit codes: 0 written (or, with --check, as it would be written), 1 errors stand or --check differs, 2 wrong usage."""
 
@@ -21,7 +22,10 @@ from kcluster.cli.common import (
     wants_color,
     width_of,
 )
-from kcluster.pipeline import Checked, decode_and_check
+from kcluster.cli.linting import Settings, checked
+from kcluster.diagnostics import Diagnostic
+from kcluster.project import Project
+from kcluster.reads import Reads
 from kcluster.targets.types import Artifact
 
 
@@ -31,7 +35,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="DIR", help="the folder to write into (default: `[compile] output` of the settings)"
     )
     parser.add_argument(
-        "--target", metavar="NAME", action="append", help="only these targets (default: what the spec asks for)"
+        "--target",
+        metavar="NAME",
+        action="append",
+        help="only these targets (default: what the spec asks for)",
     )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 with a diff where DIR is not what would be written"
@@ -46,34 +53,41 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"one folder takes one spec, and {' '.join(arguments.paths) or 'this folder'} holds {len(read)}"
         )
-    folders = [Path(arguments.output)] if arguments.output is not None else _folders(read)
-    return max(_compile(one, folder, arguments) for one, folder in zip(read, folders, strict=True))
+    settings = Settings((), (), Reads())
+    projects = [settings.project(one.folder) for one in read]
+    if settings.found:
+        _report(tuple(settings.found), arguments)
+        sys.stderr.write("nothing was written: the settings have mistakes\n")
+        return FINDINGS
+    folders = [Path(arguments.output)] if arguments.output is not None else _folders(read, projects)
+    return max(
+        _compile(one, folder, arguments, settings, _targets(arguments.target, project))
+        for one, folder, project in zip(read, folders, projects, strict=True)
+    )
 
 
-def _compile(one: Input, folder: Path, arguments: argparse.Namespace) -> int:
-    checked = decode_and_check(one.data, one.path, folder=one.folder)
-    _report(checked, arguments)
-    if checked.errors or checked.plan is None:
-        number = len(checked.errors)
-        sys.stderr.write(f"{one.path}: nothing was written: {number} error{'s' if number != 1 else ''}\n")
+def _compile(
+    one: Input, folder: Path, arguments: argparse.Namespace, settings: Settings, targets: tuple[str, ...] | None
+) -> int:
+    spec = checked(one, settings)
+    _report(spec.diagnostics, arguments)
+    if spec.errors or spec.plan is None:
+        number = len(spec.errors)
+        why = f"{number} error{'s' if number != 1 else ''}" if number else "there is no plan of it"
+        sys.stderr.write(f"{one.path}: nothing was written: {why}\n")
         return FINDINGS
     from kcluster.targets import emit
 
-    artifacts = emit(checked.plan, _targets(arguments.target))
+    artifacts = emit(spec.plan, targets)
     if arguments.check:
         return _check(folder, artifacts)
     return _write(folder, artifacts, force=arguments.force)
 
 
-def _folders(read: tuple[Input, ...]) -> list[Path]:
+def _folders(read: tuple[Input, ...], projects: list[Project]) -> list[Path]:
     """Where the projects' settings say that the specs are compiled to; two specs never into one folder."""
-    from kcluster.project import find_root, load_project
-
     folders: dict[Path, str] = {}
-    for one in read:
-        project, found = load_project(find_root(one.folder))
-        if found:
-            raise UsageError(f"{found[0].source.path}: {found[0].message}")
+    for one, project in zip(read, projects, strict=True):
         folder = project.output_of(one.folder / Path(one.path).name) if one.path != "<stdin>" else None
         if folder is None:
             raise UsageError(
@@ -86,26 +100,34 @@ def _folders(read: tuple[Input, ...]) -> list[Path]:
     return list(folders)
 
 
-def _report(checked: Checked, arguments: argparse.Namespace) -> None:
+def _report(found: tuple[Diagnostic, ...], arguments: argparse.Namespace) -> None:
     """Findings go to standard error, so that what is written can be piped."""
     from kcluster.render import render
 
-    live = tuple(finding for finding in checked.diagnostics if not finding.suppressed)
+    live = tuple(finding for finding in found if not finding.suppressed)
     if live:
         sys.stderr.write(
             render("pretty", live, color=wants_color(sys.stderr, arguments.color), width=width_of(sys.stderr))
         )
 
 
-def _targets(wanted: list[str] | None) -> tuple[str, ...] | None:
-    if wanted is None:
+def _targets(wanted: list[str] | None, project: Project) -> tuple[str, ...] | None:
+    """Those of the command line, else of the project's settings, else None for what the spec asks for."""
+    if wanted is None and project.targets is None:
         return None
     from kcluster.targets import target_names
 
-    names = tuple(name for entry in wanted for name in entry.split(",") if name)
+    if wanted is not None:
+        place, names = "", tuple(name for entry in wanted for name in entry.split(",") if name)
+    else:
+        place, names = f"{project.file}: ", project.targets or ()
     unknown = [name for name in names if name not in target_names()]
     if unknown:
-        raise UsageError(f"there is no target `{unknown[0]}` (there are: {', '.join(sorted(target_names()))})")
+        from kcluster.diagnostics.wording import listed, suggestions
+
+        near = suggestions(unknown[0], target_names())
+        rest = f"did you mean {listed(near)}?" if near else f"there are: {', '.join(sorted(target_names()))}"
+        raise UsageError(f"{place}there is no target `{unknown[0]}` ({rest})")
     return names
 
 

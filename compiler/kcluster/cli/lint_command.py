@@ -1,4 +1,5 @@
-"""Report every finding of the given specs, or mend what can be mended.
+"""Report every finding of the given specs, or mend what can be mended. Settings are in kcluster.toml, or under [tool.kcluster] of
+pyproject.toml: severity, select, ignore, per-file-ignores, paths, targets, compile.
 
 Exit codes: 0 no error, 1 errors (with --strict warnings too; with --diff something to mend), 2 wrong usage or unreadable input,
 3 an internal fault."""

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kcluster.cache import Cache
 from kcluster.cli.common import Input, shown_path
@@ -15,7 +15,10 @@ from kcluster.diagnostics.stored import dump, load
 from kcluster.project import SYNTAX, Project, find_root, load_project
 from kcluster.reads import Reads
 from kcluster.source import Source
-from kcluster.values import frozen
+from kcluster.values import evolve, frozen
+
+if TYPE_CHECKING:
+    from kcluster.pipeline import Checked
 
 MANY: Final = 12
 """Specs from which on starting further processes pays."""
@@ -113,6 +116,14 @@ def _in_processes(specs: Sequence[Input], jobs: int) -> Iterator[Linted]:
         return
 
 
+def checked(one: Input, settings: Settings) -> Checked:
+    """One spec the whole way, with the findings that `lint` reports: compile and plan go by the same errors as it does."""
+    from kcluster.pipeline import decode_and_check
+
+    found = decode_and_check(one.data, one.path, folder=one.folder)
+    return evolve(found, diagnostics=settings.graded(one, found.diagnostics))
+
+
 def _leave_interrupts() -> None:
     """Ctrl-C reaches every process of a terminal; the one that gave out the work ends the others, in silence."""
     from signal import SIG_IGN, SIGINT, signal
@@ -134,17 +145,22 @@ class Settings:
     def graded(self, one: Input, found: Sequence[Diagnostic]) -> tuple[Diagnostic, ...]:
         """The findings that are wanted, with their severities. Syntax errors are always among them: with one, that a code was not
         found means nothing."""
-        project = self._project(one.folder)
+        project = self.project(one.folder)
         select = self.select or project.select
         ignore = (*self.ignore, *(() if self.select else project.ignore))
         return tuple(
             d
             for d in project.graded(found)
             if d.code.startswith(SYNTAX)
-            or ((not select or d.code.startswith(select)) and not (ignore and d.code.startswith(ignore)))
+            or (
+                (not select or d.code.startswith(select))
+                and not (ignore and d.code.startswith(ignore))
+                and not project.leaves_out(d.code, d.source.path)
+            )
         )
 
-    def _project(self, folder: Path) -> Project:
+    def project(self, folder: Path) -> Project:
+        """The settings of the project that a folder lies in."""
         root = find_root(folder, self.reads)
         known = self._projects.get(str(root))
         if known is None:

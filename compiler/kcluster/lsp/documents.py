@@ -58,8 +58,17 @@ class Document:
         """Findings as the project's settings grade and choose them."""
         project = self.project
         if project is not None:
-            found = tuple(one for one in project.graded(found) if one.code.startswith("KC0") or project.wants(one.code))
+            found = tuple(
+                one
+                for one in project.graded(found)
+                if one.code.startswith("KC0") or (project.wants(one.code) and not self._left_out(project, one))
+            )
         return tuple(one for one in found if not one.suppressed)
+
+    def _left_out(self, project: Project, one: Diagnostic) -> bool:
+        own = one.source.path == self.source.path and self.folder is not None
+        place = self.folder / Path(one.source.path).name if own and self.folder is not None else Path(one.source.path)
+        return project.leaves_out(one.code, str(place))
 
     def check(self, text: str) -> tuple[Diagnostic, ...]:
         """The findings of another text in this one's place."""

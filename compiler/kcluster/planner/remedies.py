@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from kcluster.physics.capacity import held_requests
+from kcluster.physics.capacity import held_requests, holds_longest
 from kcluster.physics.cut import Cut
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Cluster, Node
@@ -113,7 +113,7 @@ def longest_length(serve: ServePlan) -> int | None:
 
     def starts(length: int) -> bool:
         memory = judge.fit(cut, limits.kv_format, evolve(limits, max_model_len=length)).memory
-        return memory is not None and memory.kv_cache.value > 0 and memory.max_concurrency.value >= 1
+        return memory is not None and memory.kv_cache.value > 0 and holds_longest(memory, judge.case.engine)
 
     if chosen.memory is None or not starts(1):
         return None
@@ -244,21 +244,24 @@ def least_hardware(serve: ServePlan) -> Hardware | None:
     if not case.cluster.nodes or not case.cluster.nodes[0].cards:
         return None
     first = case.cluster.nodes[0]
-    found: list[Hardware] = []
-    present = len(case.cluster.nodes)
-    cards = len(first.cards)
-    for size in sorted({cards, *(size for size in (1, 2, 4, MOST_CARDS) if size <= MOST_CARDS)}):
-        tried: dict[int, Candidate] = {}
+    present, cards = len(case.cluster.nodes), len(first.cards)
+    tried: dict[tuple[int, int], Candidate] = {}
 
-        def enough(nodes: int, size: int = size, tried: dict[int, Candidate] = tried) -> bool:
-            tried[nodes] = _best_on(case, first, nodes, size)
-            return _serves(tried[nodes])
+    def enough(nodes: int, size: int = cards) -> bool:
+        if (nodes, size) not in tried:
+            tried[nodes, size] = _best_on(case, first, nodes, size)
+        return _serves(tried[nodes, size])
 
-        most = most_nodes(present) if size == cards else 1
-        least = fewest(1, most, enough)
-        if least is not None:
-            found.append(Hardware(least, size, tried[least]))
-    return min(found, key=lambda one: (one.nodes > present, one.gpus, one.nodes), default=None)
+    # What comes first is tried first, the smaller searches before the larger: what is found ends the rest.
+    sizes = sorted({cards, *(size for size in (1, 2, 4, MOST_CARDS) if size <= MOST_CARDS)})
+    one = next((size for size in sizes if enough(1, size)), None)
+    within = fewest(2, present, enough) if present > 1 and not (one is not None and one <= 2 * cards) else None
+    if within is not None and (one is None or within * cards < one):
+        return Hardware(within, cards, tried[within, cards])
+    if one is not None:
+        return Hardware(1, one, tried[1, one])
+    least = fewest(present + 1, most_nodes(present), enough) if most_nodes(present) > present else None
+    return Hardware(least, cards, tried[least, cards]) if least is not None else None
 
 
 def most_nodes(present: int) -> int:

@@ -1,0 +1,1 @@
+"""What many specs cost, and one large one."""
