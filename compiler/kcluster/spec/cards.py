@@ -1,4 +1,4 @@
-"""Cards by name: `gpu` blocks of the spec first, then the catalog."""
+"""Cards by name: `gpu` blocks of the spec first, then the project's catalog, then the built-in one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from kcluster.physics.hardware import BusKind, Card
 from kcluster.source import Source
 from kcluster.spec.findings import Findings, replace
 from kcluster.spec.hardware_values import BusWritten, CardsWritten
+from kcluster.spec.own_catalog import OwnCatalog
 from kcluster.spec.reader import Fields
 from kcluster.spec.types import Origin, Value
 from kcluster.units import Figure, given
@@ -24,8 +25,10 @@ _DEFAULT_LANES: Final = 16
 
 @define(eq=False)
 class CardShelf:
-    """The spec's own cards, and which of them were asked for. `broken`: names of `gpu` blocks that could not be built."""
+    """The spec's own cards, and which of them were asked for. `broken`: names of `gpu` blocks that could not be built; `catalog`:
+    the project's."""
 
+    catalog: OwnCatalog
     own: dict[str, tuple[Card, Fields]] = field(factory=dict)
     broken: set[str] = field(factory=set)
     used: set[str] = field(factory=set)
@@ -49,6 +52,9 @@ class CardShelf:
             card, fields = self.own[cards.name]
             note = f"the `gpu` block `{cards.name}` of {fields.source.path}"
             return Value(card, Origin("spec", source, span, note))
+        of_project = self.catalog.card(cards.name)
+        if of_project is not None:
+            return Value(of_project, Origin("catalog", source, span, self.catalog.note("gpus")))
         match = find_gpu(cards.name)
         if match is not None:
             note = f"{match.note}; {match.source}" if match.note else match.source
@@ -59,7 +65,7 @@ class CardShelf:
         if not findings.many:
             near = tuple(dict.fromkeys((*suggestions(cards.name, tuple(self.own)), *nearest_gpus(cards.name))))[:3]
         help_ = [f"did you mean {listed(near)}?"] if near else []
-        help_.append("a `gpu` block describes a card that the catalog lacks")
+        help_.append("a `gpu` block, or a row of `catalog/gpus.toml`, describes a card that the catalog lacks")
         message = f"the catalog has no GPU `{shown(cards.name)}`"
         # Another card: names differ by a digit.
         fixes = (replace(f"write `{near[0]}`", span, near[0], "unsafe"),) if len(near) == 1 else ()

@@ -146,12 +146,17 @@ def _machine(fields: Fields, around: Fields | None, shelf: CardShelf, findings: 
         return None
     text = ", ".join(f"{written.count} * {written.name}" for written in gpus.value)
     cards = tuple(found)
-    bus = _bus(fields, around, cards, gpus, findings)
+    bus = _bus(fields, around, cards, gpus, shelf, findings)
     return None if bus is None else _Machine(cards, Value(text, gpus.origin, gpus.attribute), bus)
 
 
 def _bus(
-    fields: Fields, around: Fields | None, cards: tuple[Value[Card], ...], gpus: Value[Any], findings: Findings
+    fields: Fields,
+    around: Fields | None,
+    cards: tuple[Value[Card], ...],
+    gpus: Value[Any],
+    shelf: CardShelf,
+    findings: Findings,
 ) -> Value[Bus] | None:
     written = fields.get("bus")
     if written is None and around is not None and "bus" not in fields.tried:
@@ -159,10 +164,11 @@ def _bus(
     values = tuple(card.value for card in cards)
     if written is not None:
         bus = _written_bus(written, values, findings)
-        return None if bus is None else Value(bus, written.origin, written.attribute)
+        return None if bus is None else Value(shelf.catalog.measured(bus), written.origin, written.attribute)
     slowest = next((card for card in values if card.form == "pcie"), values[0])
     note = f"by the form of the card ({slowest.form}), because `bus` is not given"
-    return Value(default_bus(slowest, values), Origin("catalog", gpus.origin.source, gpus.origin.span, note))
+    bus = shelf.catalog.measured(default_bus(slowest, values))
+    return Value(bus, Origin("catalog", gpus.origin.source, gpus.origin.span, note))
 
 
 def _written_bus(written: Value[BusWritten], cards: tuple[Card, ...], findings: Findings) -> Bus | None:

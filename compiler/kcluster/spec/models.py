@@ -14,6 +14,7 @@ from kcluster.physics.formats import WeightFormat
 from kcluster.spec.architectures import build_architecture
 from kcluster.spec.files import MAX_CONFIG_BYTES, Files, Unreadable
 from kcluster.spec.findings import Findings, replace
+from kcluster.spec.own_catalog import OwnCatalog
 from kcluster.spec.reader import Fields, missing
 from kcluster.spec.types import DraftSpec, ModelSpec, Origin, Value
 from kcluster.syntax.strings import quote
@@ -32,14 +33,15 @@ class _Described:
     match: ModelMatch | None = None
 
 
-def build_model(fields: Fields, files: Files, base: str, findings: Findings) -> ModelSpec | None:
+def build_model(fields: Fields, files: Files, base: str, findings: Findings, own: OwnCatalog) -> ModelSpec | None:
     """The model of a block; None after a finding where its architecture cannot be known.
 
     Args:
         base: the folder that the block's paths start from.
+        own: the project's catalog.
     """
     named = fields.get("id") or fields.get("checkpoint")
-    described = _describe(fields, named, files, base, findings)
+    described = _describe(fields, named, files, base, findings, own)
     if described is None:
         return None
     identifier = fields.get("id") or _implied_id(fields)
@@ -55,7 +57,7 @@ def build_model(fields: Fields, files: Files, base: str, findings: Findings) -> 
         revision=fields.get("revision"),
         weights=weights,
         architecture=described.architecture,
-        draft=_draft(fields, described.architecture.value, findings),
+        draft=_draft(fields, described.architecture.value, findings, own),
         exact_weight_bytes=_exact_bytes(fields, files, base, findings),
         quantization=quantization,
         block=fields.span,
@@ -80,7 +82,7 @@ def _implied_id(fields: Fields) -> Value[str]:
 
 
 def _describe(
-    fields: Fields, named: Value[str] | None, files: Files, base: str, findings: Findings
+    fields: Fields, named: Value[str] | None, files: Files, base: str, findings: Findings, own: OwnCatalog
 ) -> _Described | None:
     inner = fields.block("architecture")
     if "config" in fields.tried:
@@ -95,7 +97,7 @@ def _describe(
         origin = Origin("spec", inner.source, inner.head, "the inner `architecture` block")
         return None if built is None else _Described(Value(built, origin, inner.span), None)
     if named is not None:
-        return _from_catalog(named, findings)
+        return _from_catalog(named, findings, own)
     if not fields.tried & {"id", "checkpoint"}:
         message = f"`model`{f' `{fields.name}`' if fields.name else ''} has no `id`, `config` or `architecture`"
         help_ = ('name the model: `id = "meta-llama/Llama-3.3-70B-Instruct"`',)
@@ -136,9 +138,13 @@ def _from_config(config: Value[str], files: Files, base: str, findings: Findings
     )
 
 
-def _from_catalog(named: Value[str], findings: Findings) -> _Described | None:
-    match = _find(named.value)
+def _from_catalog(named: Value[str], findings: Findings, own: OwnCatalog) -> _Described | None:
     source, span = named.origin.source, named.origin.span
+    row = own.model(named.value)
+    if row is not None:
+        origin = Origin("catalog", source, span, f"{own.note('models')}; {row.source}")
+        return _Described(Value(row.architecture, origin), row.quantization)
+    match = _find(named.value)
     if match is not None:
         note = f"{match.note}; {match.source}" if match.note else match.source
         return _Described(Value(match.architecture, Origin("catalog", source, span, note)), match.quantization, match)
@@ -204,7 +210,7 @@ def _exact_bytes(fields: Fields, files: Files, base: str, findings: Findings) ->
 # Drafters
 
 
-def _draft(fields: Fields, target: Architecture, findings: Findings) -> DraftSpec | None:
+def _draft(fields: Fields, target: Architecture, findings: Findings, own: OwnCatalog) -> DraftSpec | None:
     inner = fields.block("draft")
     if inner is None:
         return None
@@ -223,15 +229,16 @@ def _draft(fields: Fields, target: Architecture, findings: Findings) -> DraftSpe
         message = "`method = mtp` drafts with the model's own prediction layers, and this model has none"
         findings.add("KC106", message, inner.source, method.origin.span)
         return None
-    match = _find(identifier.value) if identifier is not None and needs_id else None
-    if method.value == "draft" and match is None and identifier is not None:
-        _from_catalog(identifier, findings)
+    row = own.model(identifier.value) if identifier is not None and needs_id else None
+    match = _find(identifier.value) if identifier is not None and needs_id and row is None else None
+    if method.value == "draft" and match is None and row is None and identifier is not None:
+        _from_catalog(identifier, findings, own)
         return None
     guess = (1, "one token a prediction layer and step") if method.value == "mtp" else (3, "a usual length of drafts")
     return DraftSpec(
         method=method,
         id=identifier,
-        architecture=match.architecture if match is not None else None,
+        architecture=row.architecture if row is not None else match.architecture if match is not None else None,
         weights=_draft_weights(inner, identifier, match),
         tokens=inner.or_default("tokens", guess[0], f"{guess[1]}, because `tokens` is not given"),
         acceptance=inner.or_default("acceptance", _DEFAULT_ACCEPTANCE, "assumed, because `acceptance` is not given"),

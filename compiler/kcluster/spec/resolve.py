@@ -26,6 +26,7 @@ from kcluster.spec.findings import Findings
 from kcluster.spec.hardware import build_hardware
 from kcluster.spec.imports import Loaded, load
 from kcluster.spec.models import build_model
+from kcluster.spec.own_catalog import OwnCatalog
 from kcluster.spec.reader import Context, Fields, read_item
 from kcluster.spec.schema import SERVE, SPEC
 from kcluster.spec.serves import Shelf, Shelves, build_serves, unused
@@ -195,7 +196,8 @@ _REFERRED: Final = ("model", "hardware", "sla", "router")
 
 
 def _shelve(gathered: _Gathered, broken: Broken, files: Files, findings: Findings) -> tuple[Shelves, CardShelf]:
-    cards = CardShelf()
+    own = OwnCatalog(files, findings)
+    cards = CardShelf(own)
     for fields in gathered.of("gpu"):
         card = build_card(fields)
         if card is None or not fields.name:
@@ -214,7 +216,7 @@ def _shelve(gathered: _Gathered, broken: Broken, files: Files, findings: Finding
             shelf.built[fields.name] = built
 
     for fields in gathered.of("model"):
-        put("model", fields, build_model(fields, files, gathered.bases[id(fields)], findings))
+        put("model", fields, build_model(fields, files, gathered.bases[id(fields)], findings, own))
     for fields in gathered.of("hardware"):
         put("hardware", fields, build_hardware(fields, cards, findings))
     for fields in gathered.of("sla"):
