@@ -76,7 +76,7 @@ def test_the_sampler_counts_where_it_is_larger() -> None:
 
 def test_graphs_lie_outside_the_budget_of_old_engines() -> None:
     assert budget(engine=VLLM_19).cuda_graph.value == 0
-    assert budget(engine=EngineVersion("vllm", (0, 20))).cuda_graph.value == 80 * 20 * MIB
+    assert budget(engine=EngineVersion("vllm", (0, 21))).cuda_graph.value == 80 * 20 * MIB
     assert budget(limits=limits(eager=True)).cuda_graph.value == 0
     # 0.991 of the card and 80 × 10 MiB of graphs on top are more than there is
     assert budget(engine=VLLM_19, limits=limits(utilization=0.991)).starts == "uncertain"
@@ -192,7 +192,21 @@ def test_hybrids_need_a_state_for_every_sequence() -> None:
 
 def test_other_engines_count_as_the_newest() -> None:
     other = EngineVersion("sglang", (0, 5))
-    assert budget(engine=other).kv_cache == budget().kv_cache
+    assert budget(engine=other).kv_cache.value == budget().kv_cache.value
+
+
+@pytest.mark.parametrize("name", ["sglang", "trtllm"])
+def test_what_was_not_measured_has_a_wider_range_and_says_so(name: str) -> None:
+    """The overhead of an engine whose starts nobody fitted may be half or twice vLLM's. Constants without a range leave nothing
+    else in doubt: KV may be smaller by the overhead, or larger by half of it. Triton's backend is vLLM."""
+    found = budget(engine=EngineVersion(name, (1, 2)))
+    overhead = found.activation.value + found.non_torch.value + found.cuda_graph.value
+    low, high = found.kv_cache.range()
+    assert found.kv_cache.value - low == pytest.approx(overhead)
+    assert high - found.kv_cache.value == pytest.approx(overhead / 2)
+    assert "none was: its overhead is taken as half to twice vLLM's" in found.kv_cache.source
+    assert budget(engine=EngineVersion("triton", (25, 10))).kv_cache == budget().kv_cache
+    assert "none was" not in budget().kv_cache.source
 
 
 def test_a_pool_of_given_bytes_ignores_the_utilization() -> None:

@@ -133,6 +133,14 @@ def test_fractions_by_hand() -> None:
     assert static != free != 0.92
 
 
+def test_the_plan_says_what_was_not_measured() -> None:
+    from kcluster.render.plan_text import plan_text
+
+    for engine in ("sglang", "trtllm"):
+        assert "own overhead may be half or twice that" in plan_text(planned(engine))
+    assert "half or twice" not in plan_text(planned("triton"))
+
+
 @pytest.mark.parametrize(
     ("parallel", "settings"),
     [

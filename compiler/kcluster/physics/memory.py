@@ -223,7 +223,7 @@ def _stage(
         "memory.kv_cache",
         "bytes",
         "usable - weights - activation - non_torch - cuda_graph",
-        source="vLLM, v1/worker/gpu_worker.py",
+        source="vLLM, v1/worker/gpu_worker.py" + ("" if measured(engine) else UNMEASURED),
         usable=usable,
         weights=weights,
         activation=peak,
@@ -240,8 +240,21 @@ def _stage(
     for term in (weights, peak, libraries, graph):
         down.append(term.range()[1] - term.value)
         up.append(term.value - term.range()[0])
+    if not measured(engine):
+        overhead = peak.value + libraries.value + graph.value
+        down.append(overhead)
+        up.append(overhead / 2)
     kv = kv.between(kv.value - math.hypot(*down), kv.value + math.hypot(*up))
     return _Stage(weights, peak, libraries, graph, outside, kv)
+
+
+UNMEASURED = "; fitted to logs of vLLM, and of this engine none was: its overhead is taken as half to twice vLLM's"
+"""What is said of an engine whose starts the terms were not fitted to."""
+
+
+def measured(engine: EngineVersion) -> bool:
+    """Whether the terms were fitted to starts of this engine (Triton's backend is vLLM)."""
+    return engine.name in ("vllm", "triton")
 
 
 _NO_GRAPHS = derive("memory.cuda_graph", "bytes", "0", source="before vLLM 0.20 graphs lie outside the budget")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from kcluster.physics.cut import EngineVersion
+from kcluster.physics.memory import measured
 from kcluster.planner.judge import asked_value
 from kcluster.planner.types import Alternative, Candidate, Plan, ServePlan
 from kcluster.render.plan_words import (
+    ENGINE_NAMES,
     card_name,
     cards_words,
     counted,
@@ -50,7 +53,7 @@ def _serve(serve: ServePlan, everything: bool, paint: _Paint, width: int) -> str
     ]
     if chosen.fits != "yes" or chosen.violations:
         lines += _findings(chosen, paint)
-    body = [*_memory(chosen), *_kv(serve), *_token(serve), *_links(chosen), *_spread(serve)]
+    body = [*_memory(chosen), *_kv(serve), *_unmeasured(serve), *_token(serve), *_links(chosen), *_spread(serve)]
     if body:
         lines += ["", *body]
     if chosen.verdicts:
@@ -111,6 +114,21 @@ def _kv(serve: ServePlan) -> list[str]:
             f"({tokens(load.prompt)} + {tokens(load.completion)})"
         )
     return [_row("KV", text)]
+
+
+def _unmeasured(serve: ServePlan) -> list[str]:
+    """That the figures of an engine rest on another one's logs."""
+    name = serve.serve.engine.name.value
+    if serve.chosen.memory is None or measured(EngineVersion(name, serve.serve.engine.version.value)):
+        return []
+    low, high = serve.chosen.memory.kv_cache.range()
+    between = f"{max(0.0, low) / GIB:.1f} to {high / GIB:.1f} GiB of KV"
+    return [
+        _row(
+            "not measured",
+            f"fitted to vLLM's logs; {ENGINE_NAMES[name]}'s own overhead may be half or twice that: {between}",
+        )
+    ]
 
 
 def _floor(figure: Figure) -> str:
