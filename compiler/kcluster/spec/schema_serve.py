@@ -290,7 +290,7 @@ SERVE: Final = BlockSchema(
             choices=("shell", "systemd", "compose", "kubernetes"),
             default="shell",
         ),
-        A("router", "switch", "`off` for none", choices=SWITCH, default="nginx from two replicas on"),
+        A("router", "switch", "`off` for none", choices=SWITCH, default="nginx from two replicas on, llm-d between pods"),
         A("monitor", "switch", "`off` for none", choices=SWITCH, default="on"),
     ),
     (PARALLEL, ENGINE, ROUTER, ROUTE, MONITOR, KUBERNETES),
