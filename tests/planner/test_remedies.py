@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from kcluster.physics.weights import stage_layers
@@ -37,7 +39,10 @@ def test_the_longest_length_is_the_last_that_starts() -> None:
     exact = serve("gpus = 4 * rtx-5090", LONG, "tp = 4", f"max_model_len = {length}")
     over = serve("gpus = 4 * rtx-5090", LONG, "tp = 4", f"max_model_len = {length + 16}")  # one block more
     assert exact.chosen.memory and over.chosen.memory
-    assert exact.chosen.memory.max_concurrency.value >= 1 > over.chosen.memory.max_concurrency.value
+    # Of the pool's blocks the engine keeps one back: the last length that starts leaves one free.
+    assert dict(exact.chosen.memory.max_concurrency.inputs)["blocks"].value == math.ceil(length / 16) + 1
+    assert "KC202" in {violation.code for violation in over.chosen.violations}
+    assert "KC202" not in {violation.code for violation in exact.chosen.violations}
 
 
 def test_no_length_where_the_weights_leave_no_room() -> None:

@@ -55,6 +55,14 @@ def held_requests(
     return figure.between(low * longest / needed, high * longest / needed)
 
 
+def holds_longest(memory: Memory, engine: EngineVersion) -> bool:
+    """Whether the expected pool, less the block that newer engines keep back, holds one request of max_model_len."""
+    inputs = dict(memory.max_concurrency.inputs)
+    if "blocks" not in inputs:
+        return memory.max_concurrency.value >= 1
+    return usable_blocks(int(inputs["blocks"].value), engine) >= inputs["blocks_for_one"].value
+
+
 def longest_length(
     memory: Memory,
     arch: Architecture,

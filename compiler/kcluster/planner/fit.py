@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from kcluster.physics.capacity import most_states
+from kcluster.physics.capacity import holds_longest, most_states
 from kcluster.physics.cut import Cut, Limits
 from kcluster.physics.memory import CONTEXT_BYTES
 from kcluster.physics.results import Memory
@@ -50,7 +50,7 @@ def memory_violations(
     weights = _weights(budget)
     if weights is not None:
         return (*utilization, weights)
-    one = _one_request(limits, budget)
+    one = _one_request(case, limits, budget)
     states = _states(case, limits, budget)
     found = [*utilization, *((one,) if one else ()), *states]
     if not (one and one.fatal) and longest is not None and typical is not None:
@@ -79,12 +79,14 @@ def _weights(budget: Memory) -> Violation | None:
     return Violation("KC201", "tp", text, budget.weights_fit == "no", (missing, budget.weights, budget.usable))
 
 
-def _one_request(limits: Limits, budget: Memory) -> Violation | None:
+def _one_request(case: Case, limits: Limits, budget: Memory) -> Violation | None:
     """KC202: one request of max_model_len against the pool."""
-    if budget.max_concurrency.value >= 1:
+    if holds_longest(budget, case.engine):
         return None
     text = (
-        f"one request of {limits.max_model_len:,} tokens needs {human(budget.kv_for_one.value, 'bytes')} of KV a card and "
+        "the KV cache holds one request and not the block beside it that the engine keeps back"
+        if budget.max_concurrency.value >= 1
+        else f"one request of {limits.max_model_len:,} tokens needs {human(budget.kv_for_one.value, 'bytes')} of KV a card and "
         f"{human(budget.kv_cache.value, 'bytes')} are left"
     )
     return Violation("KC202", "max_model_len", text, budget.starts == "no", (budget.kv_for_one, budget.kv_cache))
