@@ -27,7 +27,7 @@ check:
 	$(BIN)/mypy
 
 test: check
-	$(PYTEST) -m "not e2e" -n 2
+	$(PYTEST) -m "not e2e" -n 2 --dist worksteal
 
 e2e:
 	@.ci/setup e2e
