@@ -24,7 +24,7 @@ Check = Callable[[Source], tuple[Diagnostic, ...]]
 ASSUMED: Final = "b300"
 """The card that stands in where none is given, for what does not depend on the card."""
 _WITHOUT_CARD: Final = (
-    "KC0", "KC103", "KC107", "KC206", "KC301", "KC302", "KC304", "KC305", "KC306", "KC307", "KC309", "KC310", "KC701", "KC703",
+    "KC0", "KC103", "KC107", "KC206", "KC209", "KC301", "KC302", "KC304", "KC305", "KC306", "KC307", "KC309", "KC310", "KC701", "KC703",
     "KC801", "KC802", "KC804", "KC805",
 )  # fmt: skip
 # What hangs on the load, the router or the hosts, of which a command says nothing.
@@ -87,7 +87,7 @@ def concerning(
 ) -> Callable[[str], tuple[Diagnostic, ...]]:
     """A check of the spec's text, as it is or with fixes made, that gives what concerns the command.
 
-    Advice about limits that the engine took by itself is not about the command.
+    Advice about limits that the engine took by itself is not about the command; that they are refused is.
     """
 
     def judged(text: str) -> tuple[Diagnostic, ...]:
@@ -98,7 +98,7 @@ def concerning(
             finding
             for finding in check(source)
             if _relevant(finding, hardware, assumed)
-            and (finding.severity == "error" or not any(span.contains(finding.span) for span in taken))
+            and not (finding.severity != "error" and finding.figure and any(s.contains(finding.span) for s in taken))
         )
 
     return judged

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 
 from kcluster.physics.architecture import Architecture
-from kcluster.physics.constraints import ITEM_FLOOR_SINCE
+from kcluster.physics.constraints import CHUNKS_BY_LENGTH, ITEM_FLOOR_SINCE
 from kcluster.physics.cut import Cut, EngineVersion, Limits
 from kcluster.physics.hardware import Card
 from kcluster.physics.kv import in_flight_tokens, kv_layout, longest_tokens, since, usable_blocks
@@ -19,6 +19,8 @@ from kcluster.values import evolve
 LARGEST_TIER_SINCE = (0, 28)
 GB10_SMALL_TIER_SINCE = (0, 33)
 A100_SMALL_TIER_SINCE = (0, 9)
+TIERS_SINCE = (0, 8)
+"""Before, on every card: a step of 2,048 tokens where the model is long enough for chunked prefill, else one whole prompt."""
 STATES_CHECKED_SINCE = (0, 20)
 """From vLLM 0.20 a hybrid with more max_num_seqs than blocks is refused before its graphs are captured."""
 MOST_LENGTH = 2**27
@@ -128,8 +130,10 @@ def default_limits(
         sequences, batched = 1024, 8192
     else:
         sequences, batched = 256, 2048
+    length = max_model_len or arch.max_positions
+    if not since(engine, TIERS_SINCE):
+        sequences, batched = 256, 2048 if (length or 0) > CHUNKS_BY_LENGTH else max(length or 0, 2048)
     if max_num_batched_tokens is None:
-        length = max_model_len or arch.max_positions
         if length is not None:
             if not chunked_prefill:
                 batched = max(batched, length)
