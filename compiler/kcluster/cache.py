@@ -114,6 +114,7 @@ class Cache:
                 file.write(_head(key, body) + b"\n" + body)
             os.replace(beside, place)
         except OSError:
+            _remove(beside)  # of a full disk the first part of it
             return
         self._touched.add(key[0])
 
@@ -160,8 +161,13 @@ def _sweep(shelf: str, most: int) -> None:
     for _, size, path in sorted(entries):
         if total <= most * 3 // 4:  # some room, so that the next run need not sweep again
             return
-        try:
-            os.unlink(path)
-        except OSError:
-            continue
-        total -= size
+        if _remove(path):
+            total -= size
+
+
+def _remove(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except OSError:
+        return False
+    return True
