@@ -207,6 +207,15 @@ def test_compiled_folders_are_compared_file_by_file(here: Path, capsys: pytest.C
     assert "+++ plan.toml (two)" in text
     assert run(["diff", "one", "one"]) == 0
     assert capsys.readouterr().out == "nothing changes\n"
+    assert run(["diff", "one", "two", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    jsonschema.validate(found, json.loads((files("kcluster") / "schemas" / "diff.schema.json").read_text("utf-8")))
+    assert {"path": "plan.toml", "change": "changed"}.items() <= found["files"][-1].items()
+    Path("two", "README.md").write_text("```` closes nothing\n")
+    assert run(["diff", "one", "two", "--format", "markdown"]) == 0
+    text = capsys.readouterr().out
+    assert "<summary>changed: plan.toml</summary>" in text.replace("\\", "")
+    assert "`````diff" in text and text.count("<details>") == text.count("</details>") == len(found["files"])
 
 
 def test_the_comment_of_the_action(here: Path) -> None:

@@ -81,14 +81,25 @@ def _judged(one: Input, version: Version) -> Side:
 
 def _folders(old: Path, new: Path, form: str) -> int:
     """Two compiled folders, file by file."""
-    if form != "text":
-        raise UsageError(f"compiled folders have no --format {form}: compare their specs")
-    parts = []
-    for name in sorted({*_files(old), *_files(new)}):
+    kept, now = set(_files(old)), set(_files(new))
+    changed = []
+    for name in sorted(kept | now):
         before, after = (_text(folder / name) for folder in (old, new))
-        if before != after:
-            parts.append(difference(name, before, after, str(new)))
-    say("".join(parts) or "nothing changes\n")
+        if before != after or (name in kept) != (name in now):
+            kind = "new" if name not in kept else "gone" if name not in now else "changed"
+            changed.append((name, kind, difference(name, before, after, new.as_posix())))
+    if form == "json":
+        import json
+
+        from kcluster.render.changes import files_as_json
+
+        say(json.dumps(files_as_json(changed), indent=2, ensure_ascii=False))
+    elif form == "markdown":
+        from kcluster.render.changes import files_as_markdown
+
+        say(files_as_markdown(changed))
+    else:
+        say("".join(text for _, _, text in changed) or "nothing changes\n")
     return OK
 
 

@@ -178,3 +178,33 @@ def as_json(found: Sequence[Changes]) -> dict[str, Any]:
             for change in found
         ],
     }
+
+
+# Compiled folders
+
+
+def files_as_json(changed: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
+    """The public object for two compiled folders: each file that differs (path, `new`, `gone` or `changed`, unified diff)."""
+    files = [{"path": path, "change": kind, "diff": text} for path, kind, text in changed]
+    return {"schema": SCHEMA, "kcluster_version": VERSION, "worse": False, "specs": [], "files": files}
+
+
+def files_as_markdown(changed: Sequence[tuple[str, str, str]]) -> str:
+    """For a comment: the files that differ, each folded away, in a fence that its text cannot close."""
+    if not changed:
+        return "**kcluster**: the compiled files are the same.\n"
+    lines = [f"**kcluster**: {len(changed)} compiled file{'' if len(changed) == 1 else 's'} differ.", ""]
+    for path, kind, text in changed:
+        longest = max((len(run) for run in re.findall("`+", text)), default=0)
+        fence = "`" * max(3, longest + 1)
+        lines += [
+            f"<details><summary>{kind}: {_plain(path)}</summary>",
+            "",
+            f"{fence}diff",
+            text.rstrip("\n"),
+            fence,
+            "",
+            "</details>",
+            "",
+        ]
+    return "\n".join(lines)
