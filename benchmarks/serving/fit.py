@@ -221,34 +221,66 @@ def errors(items: Sequence[Judged], what: str) -> list[float]:
 
 
 TAIL: Final = 0.04
+"""Of left-out points on each side that a range leaves outside."""
 LEAST: Final = 12
-SOURCES: Final = 5
-"""Points and sources that a class needs for a range of its own."""
+"""Points that a class needs for a range of its own."""
+FEW: Final = 6
+"""Threads below which a class says how far points lie, and not on which side."""
+
+
+def weighted_quantile(pairs: Sequence[tuple[float, float]], share: float) -> float:
+    """The value below which `share` of the weight of (value, weight) lies, interpolated between the middles of weights."""
+    ordered = sorted(pairs)
+    whole = sum(weight for _, weight in ordered)
+    below, before = 0.0, None
+    for value, weight in ordered:
+        middle = (below + weight / 2) / whole
+        if middle >= share:
+            if before is None:
+                return value
+            return before[0] + (value - before[0]) * (share - before[1]) / (middle - before[1])
+        before, below = (value, middle), below + weight
+    return ordered[-1][0]
+
+
+def bounds(found: Sequence[tuple[float, str]]) -> tuple[float, float]:
+    """(low, high) in logarithms that hold nine in ten of left-out points, from (logarithm of measured over predicted, thread).
+
+    A thread counts for the square root of its points, as in the fit. Points of one thread err together, so that what counts as
+    evidence is threads: bounds are widened by one part in their number, and a class of few threads, which may well all err to
+    the side that the next does not, gets the same bound on both.
+    """
+    sizes: dict[str, int] = {}
+    for _, thread in found:
+        sizes[thread] = sizes.get(thread, 0) + 1
+    wider = 1 + 1 / len(sizes)
+    if len(sizes) < FEW:
+        most = weighted_quantile([(abs(value), sizes[thread] ** -0.5) for value, thread in found], 1 - 2 * TAIL)
+        return -most * wider, most * wider
+    pairs = [(value, sizes[thread] ** -0.5) for value, thread in found]
+    return weighted_quantile(pairs, TAIL) * wider, weighted_quantile(pairs, 1 - TAIL) * wider
 
 
 def ranges(items: Sequence[Judged]) -> list[dict[str, object]]:
     """Ranges that hold nine of ten left-out points of a class, as factors of the prediction, for the product's classes."""
     found: list[dict[str, object]] = []
     for what in ("time", "throughput"):
-        by_class: dict[str, list[float]] = {}
-        sources: dict[str, set[str]] = {}
+        by_class: dict[str, list[tuple[float, str]]] = {}
         for item in items:
             error = item.time_error if what == "time" else item.throughput_error
             if error is not None:
                 for name in (product_class(item), ""):
-                    by_class.setdefault(name, []).append(1 / (1 + error))
-                    sources.setdefault(name, set()).add(source_of(item.point))
+                    by_class.setdefault(name, []).append((-math.log(1 + error), item.point.thread))
         for name in sorted(by_class, key=lambda key: (key == "", key)):
-            ratios = by_class[name]
-            if name and (len(ratios) < LEAST or len(sources[name]) < SOURCES):
+            if name and len(by_class[name]) < LEAST:
                 continue
-            low, high = quantile(ratios, TAIL), quantile(ratios, 1 - TAIL)
+            low, high = bounds(by_class[name])
             found.append(
                 {
                     "name": f"{what}: {name}" if name else what,
-                    "low": round(min(low, 0.9), 3),
-                    "high": round(max(high, 1.1), 3),
-                    "points": len(ratios),
+                    "low": round(min(math.exp(low), 0.9), 3),
+                    "high": round(max(math.exp(high), 1.1), 3),
+                    "points": len(by_class[name]),
                 }
             )
     found.append({"name": "all", "low": 0.6, "high": 1.6, "points": 0})
@@ -283,7 +315,7 @@ def product_class(item: Judged) -> str:
     from kcluster.physics.communication import links_of
     from kcluster.physics.engine import point_class
 
-    return point_class(item.point.cut, links_of(item.point.placement, item.point.cluster), item.point.arch)
+    return point_class(links_of(item.point.placement, item.point.cluster))
 
 
 def summary(name: str, items: Sequence[Judged]) -> str:

@@ -300,6 +300,12 @@ def _measured(row: dict[str, Any], load: Load) -> tuple[float, TimeKind]:
     return 0.0, "none"
 
 
+def _without_prefill(streams: float, load: Load) -> bool:
+    """Whether a stated throughput is that of decoding alone: as many tokens at a time as there are streams, though the prompt
+    is longer than the answer. It then says nothing that the time of a token does not."""
+    return load.prompt > 4 * load.completion and streams > 0.98 * load.concurrency
+
+
 def _kv_format(row: dict[str, Any]) -> KvFormat:
     return "fp8" if "fp8" in str(row["kv_dtype"] or "") else "bf16"
 
@@ -357,6 +363,8 @@ def _build(row: dict[str, Any], arch: Architecture, fmt: WeightFormat, card: Car
     budget = memory(arch, fmt, cut, limits, (card,) * cut.pp, engine, memory_constants())
     time, kind = _measured(row, load)
     throughput = float(row["output_tok_s"] or 0.0)
+    if kind == "tpot" and _without_prefill(throughput * time, load):
+        throughput = 0.0
     if kind == "none" and not throughput:
         return "states no time and no throughput"
     return Point(

@@ -20,8 +20,10 @@ from kcluster.physics.communication import (
 )
 from kcluster.physics.cut import Cut, Load
 from kcluster.physics.hardware import Bus, Card, Cluster, EnginePlacement, Network, Node, Place
+from kcluster.physics.results import StepTime
 from kcluster.physics.topology import group_of
-from kcluster.units import GB, GIB, KIB, MIB
+from kcluster.units import GB, GIB, KIB, MIB, given
+from kcluster.values import evolve
 from tests.physics import shapes
 
 CONSTANTS = time_constants()
@@ -253,3 +255,29 @@ def test_what_is_between_nodes_of_each_axis() -> None:
     assert (tp.between_nodes, pp.between_nodes) == (0.0, 1.0)
     assert replicas.decode.value == replicas.prefill.value == 0
     assert tp.prefill.value > tp.decode.value > pp.decode.value
+
+
+def test_a_host_staged_link_is_held_against_what_it_carries() -> None:
+    zero = given("part", 0.0, "s")
+    step = StepTime(zero, zero, zero, zero, zero, zero, zero, zero, given("total", 0.02, "s"))
+    able = {}
+    for direct in (True, False):
+        bus = evolve(default_bus(card("rtx-pro-6000"), (card("rtx-pro-6000"),) * 4), peer_to_peer=direct)
+        box = cluster("rtx-pro-6000", 4, bus=bus)
+        found = communication(
+            LLAMA_70B,
+            Cut(tp=4),
+            engine(4, gpus=4),
+            box,
+            8,
+            Load(8, 1536, 1024, 512),
+            shapes.limits(),
+            shapes.VLLM_33,
+            CONSTANTS,
+            step=step,
+        )
+        ((words, carried, able[direct]),) = found.links
+        assert ("host-staged" in words) is not direct
+        # 160 all-reduces of 8 × 8192 × 2 bytes, 2 × 3/4 of each over a card's link, in 20 ms: 1.57 GB/s
+        assert carried.value == pytest.approx(160 * 8 * 8192 * 2 * 1.5 / 0.02)
+    assert able[False].value == pytest.approx(able[True].value / 2)

@@ -341,3 +341,45 @@ def test_any_load_gives_finite_figures(
         low, high = figure.range()
         assert 0 < low <= figure.value <= high < math.inf
     assert result.throughput.value <= concurrency / result.itl.value * 1.001
+
+
+def test_a_slow_wire_between_tensor_parallel_ranks_decides() -> None:
+    """tp 8 of 70B FP8 over two nodes of four, at 0.3 GB/s, 10 GbE and 400 Gb/s, against one box of eight with NVLink."""
+    slow = Network("ethernet", 0.3e9, given("wire", 0.3e9, "bytes/s"), given("latency", 60e-6, "s"))
+    ten = make_network("ethernet", 1.25 * GB, 1)
+    fast = make_network("infiniband", 50 * GB, 8)
+    loads = load(32, 2048, 256)
+    over = [
+        predict(LLAMA_70B, "fp8", box("h100-sxm", 4, 2, network=net), Cut(tp=8), loads) for net in (slow, ten, fast)
+    ]
+    inside = predict(LLAMA_70B, "fp8", box("h100-sxm", 8), Cut(tp=8), loads)
+    # 160 all-reduces of 32 × 8192 × 2 = 524,288 bytes: a ring of 8 sends 2 × 7/8 of it, 917,504 bytes = 3.06 ms at 0.3 GB/s; with
+    # 2 hops of 60 µs 3.18 ms each and 0.51 s a step, before a prompt is mixed in; at 10 GbE (1.1 GB/s) 0.95 ms, 0.15 s
+    alone = predict(LLAMA_70B, "fp8", box("h100-sxm", 4, 2, network=slow), Cut(tp=8), load(1, 2048, 256))
+    # one token: 160 × (120 µs + 16,384 × 1.75 / 0.3 GB/s = 96 µs) = 34.5 ms; within the nodes 11 µs by NCCL × 1.34 each, 2.4 ms
+    assert alone.step.allreduce.value == pytest.approx(160 * (120e-6 + 16384 * 1.75 / 0.3e9 + 15e-6), rel=0.02)
+    assert over[0].step.allreduce.value == pytest.approx(160 * 3.178e-3 * over[0].batch.value / 32, rel=0.1)
+    # a prompt of 2,048 tokens: 160 × 33.6 MB × 1.75 / 0.3 GB/s = 31.3 s of all-reduces; 8.5 s on 10 GbE; NVLink well below a second
+    assert over[0].prefill.value == pytest.approx(31.3, rel=0.05)
+    assert over[1].prefill.value == pytest.approx(8.5, rel=0.08)
+    assert inside.prefill.value < 0.3
+    assert over[0].itl.value > 2.5 * over[1].itl.value > 20 * over[2].itl.value
+    assert over[2].itl.value > inside.itl.value
+
+
+def test_context_parallel_talks() -> None:
+    """dcp 2 halves the KV that a rank reads and pays for it in each layer."""
+    narrow = shapes.dense(32, 4096, 32, 4, 128, 14336, 128256)
+    results = {}
+    for dcp in (1, 2):
+        for name in ("h100-sxm", "rtx-pro-6000"):
+            cut = Cut(tp=8, dcp=dcp)
+            results[dcp, name] = predict(narrow, "bf16", box(name, 8), cut, load(16, 8192, 256)).step
+    for name in ("h100-sxm", "rtx-pro-6000"):
+        one, two = results[1, name], results[2, name]
+        assert two.kv.value < 0.6 * one.kv.value
+        assert two.allreduce.value > one.allreduce.value
+    # 16 requests: 2 bytes × 4 heads × 2 ranks × (128 + 128) × 16 / 2 = 32 KiB, and the sums of the softmax at half of an all-reduce:
+    # 32 layers × (1 + 0.5) × (4.4 to 4.5 µs measured × 1.3) = 0.28 ms between two H100
+    extra = results[2, "h100-sxm"].allreduce.value - results[1, "h100-sxm"].allreduce.value
+    assert extra == pytest.approx(0.28e-3, rel=0.15)

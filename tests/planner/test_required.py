@@ -163,3 +163,67 @@ def test_a_load_without_an_sla_is_judged_all_the_same() -> None:
     plan = planned(text).serves[0]
     assert isinstance(plan.load, Load)
     assert plan.chosen.fits == "yes" and plan.chosen.verdicts == ()
+
+
+# Clusters that people own, and the cut that an expert would start from: (replicas, tp, pp, dp), or several where benchmarks do
+# not tell them apart. 2,000 tokens in and 500 out at 8K of context, everything open.
+EIGHT_B, QWEN_32B = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-32B"
+NDR = "network = 8 * infiniband(ndr)"
+TEN = "network = ethernet(10GbE)"
+Cuts = tuple[tuple[int, int, int, int], ...]
+OWNED: list[tuple[str, str, str, int, Cuts]] = [
+    # one card holds it: one card, and replicas for the others
+    (EIGHT_B, "bf16", "gpus = 1 * rtx-5090", 16, ((1, 1, 1, 1),)),
+    (EIGHT_B, "bf16", "gpus = 1 * l4", 8, ((1, 1, 1, 1),)),
+    (EIGHT_B, "bf16", "gpus = 2 * rtx-3090", 32, ((2, 1, 1, 1),)),
+    (QWEN_32B, "bf16", "gpus = 1 * a100-80gb-sxm", 16, ((1, 1, 1, 1),)),
+    (QWEN_32B, "awq-int4", "gpus = 1 * rtx-4090", 4, ((1, 1, 1, 1),)),
+    (LLAMA_70B, "fp8", "gpus = 1 * rtx-pro-6000", 8, ((1, 1, 1, 1),)),
+    (GPT_OSS_120B, "mxfp4", "gpus = 1 * rtx-pro-6000", 32, ((1, 1, 1, 1),)),
+    # two are needed
+    (QWEN_32B, "fp8", "gpus = 2 * rtx-5090", 16, ((1, 2, 1, 1),)),
+    (LLAMA_70B, "fp8", "gpus = 2 * rtx-pro-6000", 32, ((1, 2, 1, 1),)),
+    (LLAMA_70B, "fp8", "gpus = 4 * rtx-pro-6000", 64, ((2, 2, 1, 1),)),
+    (LLAMA_70B, "fp8", "gpus = 8 * rtx-pro-6000", 256, ((4, 2, 1, 1), (8, 1, 1, 1), (2, 4, 1, 1))),
+    (LLAMA_70B, "fp8", "gpus = 8 * h100-sxm", 256, ((4, 2, 1, 1), (2, 4, 1, 1))),
+    # four are: tensor parallel in fours, pipelines of pairs where the bus is slow
+    (QWEN_32B, "bf16", "gpus = 4 * rtx-3090", 8, ((1, 2, 2, 1), (1, 4, 1, 1))),
+    (LLAMA_70B, "fp8", "gpus = 4 * rtx-5090", 32, ((1, 4, 1, 1), (1, 2, 2, 1))),
+    (LLAMA_70B, "fp8", "gpus = 8 * rtx-5090", 64, ((2, 4, 1, 1), (2, 2, 2, 1))),
+    (LLAMA_70B, "fp8", "gpus = 4 * l40", 16, ((1, 4, 1, 1), (1, 2, 2, 1))),
+    (LLAMA_70B, "bf16", "gpus = 4 * a100-80gb-sxm", 32, ((1, 4, 1, 1),)),
+    (LLAMA_405B, "awq-int4", "gpus = 4 * rtx-pro-6000", 8, ((1, 4, 1, 1), (1, 2, 2, 1))),
+    # eight on PCIe are two groups of four, eight on a switch one of eight
+    (QWEN_32B, "bf16", "gpus = 8 * l4", 16, ((1, 4, 2, 1), (2, 4, 1, 1))),
+    (LLAMA_70B, "bf16", "gpus = 8 * l40s", 32, ((1, 4, 2, 1), (2, 4, 1, 1))),
+    (LLAMA_405B, "fp8", "gpus = 8 * rtx-pro-6000", 16, ((1, 4, 2, 1),)),
+    (LLAMA_405B, "fp8", "gpus = 8 * h100-sxm", 32, ((1, 8, 1, 1),)),
+    (LLAMA_405B, "fp8", "gpus = 8 * a100-80gb-sxm", 16, ((1, 8, 1, 1),)),
+    # nodes: replicas where one holds it, else pipelines between and tensor parallel within
+    (LLAMA_70B, "fp8", f"nodes = 2, gpus = 4 * rtx-5090, {TEN}", 64, ((2, 4, 1, 1), (2, 2, 2, 1))),
+    (LLAMA_70B, "fp8", f"nodes = 2, gpus = 2 * rtx-5090, {TEN}", 16, ((1, 2, 2, 1),)),
+    (LLAMA_70B, "fp8", f"nodes = 4, gpus = 1 * rtx-pro-6000, {TEN}", 16, ((4, 1, 1, 1),)),
+    (LLAMA_405B, "fp8", f"nodes = 2, gpus = 4 * rtx-pro-6000, {TEN}", 16, ((1, 4, 2, 1),)),
+    (LLAMA_405B, "bf16", f"nodes = 2, gpus = 8 * h100-sxm, {NDR}", 16, ((1, 8, 2, 1),)),
+    # experts: exchanged over switched links only. Over PCIe expert parallel was measured at 1.4 to 2.6 tok/s where tensor
+    # parallel gave 50 (perf.md, section 5)
+    (GPT_OSS_120B, "mxfp4", "gpus = 4 * rtx-5090", 32, ((1, 4, 1, 1),)),
+    (QWEN_235B, "fp8-block", "gpus = 4 * rtx-pro-6000", 32, ((1, 4, 1, 1),)),
+    (QWEN_235B, "fp8-block", "gpus = 8 * h100-sxm", 64, ((1, 8, 1, 1), (2, 4, 1, 1), (1, 2, 1, 4))),
+    (
+        DEEPSEEK_V3,
+        "fp8-block",
+        f"nodes = 2, gpus = 8 * h200-sxm, {NDR}",
+        256,
+        ((2, 2, 1, 4), (2, 1, 1, 8), (2, 8, 1, 1)),
+    ),
+]
+
+
+@pytest.mark.parametrize("model, weights, hardware, users, expert", OWNED)
+def test_an_expert_would_start_there(model: str, weights: str, hardware: str, users: int, expert: Cuts) -> None:
+    sla = f"concurrency = {users}, context = 8K, prompt = 2000, completion = 500"
+    chosen = serve(model, weights, hardware, sla).chosen
+    assert chosen.fits != "no" and chosen.idle == 0
+    cut = chosen.cut
+    assert (cut.replicas, cut.tp, cut.pp, cut.dp) in expert

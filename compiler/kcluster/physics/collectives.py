@@ -237,6 +237,20 @@ def group_send(size: float, group: Group, constants: TimeConstants) -> Figure:
     return figure.spread(0.6, 2.0)
 
 
+def staged_rate(rate: Figure) -> Figure:
+    """Bytes/s of one direction of a card's link where every byte passes host memory on its way to another card."""
+    figure = derive(
+        "link.staged_rate",
+        "bytes/s",
+        "rate * share",
+        source="a path through host memory moves every byte twice",
+        rate=rate,
+        share=given("share that the path reaches", _STAGED_SHARE, "ratio"),
+    )
+    low, high = rate.range()
+    return figure.between(low * _STAGED_SHARE, high * _STAGED_SHARE)
+
+
 def allreduce_seconds(size: float, places: tuple[Place, ...], cluster: Cluster, constants: TimeConstants) -> Figure:
     """Seconds of one all-reduce of a tensor of `size` bytes over ranks at these places, with CUDA graphs."""
     return group_allreduce(size, group_of(places, cluster), constants)

@@ -19,6 +19,7 @@ from kcluster.physics.collectives import (
     group_alltoall,
     group_send,
     point_to_point_seconds,
+    staged_rate,
 )
 from kcluster.physics.cut import Cut, EngineVersion, Limits, Load
 from kcluster.physics.hardware import Cluster, EnginePlacement
@@ -85,6 +86,15 @@ def links_of(placement: EnginePlacement, cluster: Cluster) -> Links:
         spans = [tuple(place for dp in placement.ranks for place in dp[stage]) for stage in range(stages)]
         experts = _slowest([group_of(span, cluster) for span in spans])
     return Links(tp, _slowest(boundaries) if boundaries else None, experts, tuple(boundaries))
+
+
+def context_group(placement: EnginePlacement, cluster: Cluster, stage: int, dcp: int) -> Group:
+    """The slowest group of decode context parallel in a stage: `dcp` neighbours of a tensor-parallel group."""
+    groups = []
+    for dp in placement.ranks:
+        places = dp[stage]
+        groups += [group_of(places[start : start + dcp], cluster) for start in range(0, len(places), dcp)]
+    return _slowest(groups)
 
 
 def _alone(cluster: Cluster) -> Group:
@@ -343,4 +353,6 @@ def _loads(what: str, per_step: Figure, group: Group, cut: Cut, period: Figure) 
     rate = group.rate
     if rate is None or group.bus is None:
         return []
+    if not group.bus.peer_to_peer:
+        rate = staged_rate(rate)
     return [(f"{what} over {bus_words(group.bus, group.shared)}", carried, rate)]

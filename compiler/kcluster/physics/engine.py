@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from kcluster.physics.architecture import Architecture
-from kcluster.physics.communication import Links, links_of
+from kcluster.physics.communication import Links, context_group, links_of
 from kcluster.physics.cut import Cut, EngineVersion, Limits, Load
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Cluster, EnginePlacement
@@ -13,7 +13,7 @@ from kcluster.physics.kernels import Rates, rates
 from kcluster.physics.time_constants import TimeConstants
 from kcluster.physics.topology import Group
 from kcluster.physics.weights import stage_layers
-from kcluster.physics.work import StageWork, stage_attention_flops, stage_kv_bytes, stage_work
+from kcluster.physics.work import StageWork, stage_attention_flops, stage_context_bytes, stage_kv_bytes, stage_work
 from kcluster.units import Figure, evaluate, given
 from kcluster.values import evolve, frozen
 
@@ -30,6 +30,7 @@ _ASYNC_SINCE: Final = (0, 14)
 class Stage:
     """One stage on its slowest card, `count` equal ones of it.
 
+    `context_group`: the ranks of decode context parallel, None without; `context_layers` and `context_bytes`: of the layers that it splits.
     `kv_bytes`: of KV that one decoding sequence reads, at its mean length. `attention_flops`: of one token of a prompt. `fixed`: seconds
     of its layers' fixed cost.
     """
@@ -41,6 +42,9 @@ class Stage:
     kv_bytes: float
     attention_flops: float
     fixed: float
+    context_group: Group | None = None
+    context_layers: int = 0
+    context_bytes: float = 0.0
 
 
 @frozen(eq=False)
@@ -95,6 +99,7 @@ def build_engine(
             stages[keys[key]] = evolve(known, count=known.count + 1)
             continue
         keys[key] = len(stages)
+        split, gathered = stage_context_bytes(work, cut.dcp)
         speed = rates(fmt, card, constants, old=engine.name == "vllm" and not engine.at_least(*_V1_SINCE))
         stages.append(
             Stage(
@@ -105,6 +110,9 @@ def build_engine(
                 kv_bytes=stage_kv_bytes(work, arch.hidden, context, limits.kv_format, cut.dcp),
                 attention_flops=stage_attention_flops(work, load.prompt - prompt / 2),
                 fixed=_fixed(work, fmt, limits, speed, index == cut.pp - 1, constants),
+                context_group=context_group(placement, cluster, index, cut.dcp) if split else None,
+                context_layers=split,
+                context_bytes=gathered,
             )
         )
     drafts = limits.speculative_tokens
@@ -122,22 +130,25 @@ def build_engine(
         step_cost=_step_cost(engine, constants),
         tokens_per_step=per_step if drafts else 1.0,
         prompt=prompt,
-        point_class=point_class(cut, links, arch),
+        point_class=point_class(links),
     )
 
 
-def point_class(cut: Cut, links: Links, arch: Architecture) -> str:
-    """The class of a point by which residuals are kept: what its collectives go over."""
-    if cut.pp > 1:
-        return "pp"
-    groups = [group for group in (*links.tp, links.experts) if group is not None and group.ranks > 1]
-    if any(group.network is not None for group in groups):
-        return "between nodes"
-    if any(group.bus is not None and group.bus.kind == "pcie" for group in groups):
-        return "PCIe"
+def point_class(links: Links) -> str:
+    """The class of a point by which residuals are kept: whose kernels run, and what its ranks talk over.
+
+    Finer classes (dense or experts, one request or many, the engine's generation, pipelines within a node) were tried: their ranges
+    held fewer of the points of threads that they had not seen, as each rests on too few.
+    """
+    groups = [group for group in (*links.tp, *links.boundaries, links.experts) if group is not None]
     if any(group.vendor != "nvidia" for group in groups):
-        return "xGMI"
-    return "NVLink" if groups else "one GPU"
+        return "other vendors"
+    if any(group.network is not None for group in groups):
+        return "over nodes"
+    collectives = [group for group in (*links.tp, links.experts) if group is not None and group.ranks > 1]
+    if not collectives or any(group.bus is not None and group.bus.kind == "pcie" for group in collectives):
+        return "PCIe or one GPU"
+    return "NVLink"
 
 
 def _step_cost(engine: EngineVersion, constants: TimeConstants) -> Figure:

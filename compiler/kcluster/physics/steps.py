@@ -117,6 +117,20 @@ def _reduces(engine: Engine, stage: Stage) -> int:
     return stage.work.allreduces
 
 
+def _context(engine: Engine, stage: Stage, tokens: float) -> float:
+    """Seconds that decode context parallel talks in a stage: in each layer queries are gathered and outputs summed and scattered,
+    together as long as one all-reduce of half of both, and the sums of the softmax are gathered (4 bytes a head, mostly latency).
+    """
+    group = stage.context_group
+    if group is None or tokens <= 0:
+        return 0.0
+    whole = stage.context_bytes * tokens / (2 * stage.context_layers)
+    eager = engine.limits.eager
+    moved = allreduce_value(whole, group, engine.constants, eager=eager)
+    sums = allreduce_value(4 * tokens * engine.cut.dcp, group, engine.constants, eager=eager) / 2
+    return stage.context_layers * (moved + sums)
+
+
 def step_seconds(engine: Engine, batch: float) -> tuple[float, float]:
     """(seconds of a step at this batch, the part of them that is prefill mixed in)."""
     parts = _parts(engine, batch)
@@ -135,6 +149,7 @@ def _parts(engine: Engine, batch: float) -> dict[str, float]:
             KV, sequences=micro.sequences, kv_bytes=stage.kv_bytes, read_kv=stage.rates.read_kv.value
         )
         parts["allreduce"] += many * _reduces(engine, stage) * _allreduce(engine, stage, micro.tokens)
+        parts["allreduce"] += many * _context(engine, stage, micro.tokens)
         parts["layers"] += many * stage.fixed
         parts["prefill"] += many * _prefill_share(engine, stage, micro, linear) * max(0.0, 1 - 1 / max(1.0, batch))
     tokens = micro.everyone
@@ -247,8 +262,9 @@ def step_time(engine: Engine, batch: float, residual: Residual) -> StepTime:
     )
     below = sum(figures[name].value - figures[name].range()[0] for name in ("allreduce", "alltoall", "pipeline"))
     above = sum(figures[name].range()[1] - figures[name].value for name in ("allreduce", "alltoall", "pipeline"))
-    low = total.value - math.hypot(total.value * (1 - residual.low), below)
-    high = total.value + math.hypot(total.value * (residual.high - 1), above)
+    # residuals hold what links were off by where they were measured; where a link leaves more open than that, its own range counts
+    low = total.value - max(total.value * (1 - residual.low), below)
+    high = total.value + max(total.value * (residual.high - 1), above)
     return StepTime(
         weights=figures["weights"],
         kv=figures["kv"],
@@ -316,12 +332,17 @@ def _communication_figures(engine: Engine, micro: _Batch, parts: dict[str, float
     else:
         slowest = max(engine.stages, key=lambda stage: _allreduce(engine, stage, micro.tokens))
         reduce = allreduce_one(engine.arch, slowest.group, micro.tokens, engine.constants, engine.limits.eager)
-        number = parts["allreduce"] / reduce.value
-        allreduce = derive(
-            "step.allreduce", "s", "number * one", number=given("all-reduces", number, "count"), one=reduce
-        )
-        low, high = reduce.range()
-        allreduce = allreduce.between(number * low, number * high)
+        context = sum(stage.count * _context(engine, stage, micro.tokens) for stage in engine.stages)
+        number = (parts["allreduce"] - context) / reduce.value
+        counted = given("all-reduces", number, "count")
+        allreduce = derive("step.allreduce", "s", "number * one", number=counted, one=reduce)
+        if context:
+            talk = given("dcp: queries and outputs", context, "s", "vLLM with dcp")
+            allreduce = derive(
+                "step.allreduce", "s", "number * one + context", number=counted, one=reduce, context=talk
+            )
+        low, high = (edge / reduce.value for edge in reduce.range())
+        allreduce = allreduce.between(allreduce.value * low, allreduce.value * high)
     return {
         "allreduce": allreduce,
         "alltoall": alltoall_step(engine.arch, engine.cut, engine.links, micro.everyone, engine.constants),

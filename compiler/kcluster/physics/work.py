@@ -265,3 +265,27 @@ def stage_attention_flops(work: StageWork, context: float) -> float:
     """Operations of one token of a prompt that attends to `context` tokens, in a stage on one rank."""
     context = round(context)
     return sum(item.count * _attention_layer(item.layer, context, work.tp) for item in work.layers)
+
+
+def context_bytes(mixer: Mixer, tp: int, dcp: int) -> float:
+    """Bytes of one decoding token that decode context parallel gathers and scatters again in one layer, for one group of dcp ranks.
+
+    Each rank holds a part of the context of the heads of all of them: their queries are gathered, their outputs summed and
+    scattered (vLLM's attention with dcp; in latent attention both in the width of the latents). 0 for layers without a cache by
+    token.
+    """
+    if isinstance(mixer, GroupedAttention):
+        return 2 * mixer.heads / tp * dcp * (mixer.head_dim + mixer.v_head_dim)
+    if isinstance(mixer, LatentAttention):
+        return 2 * mixer.heads / tp * dcp * (2 * mixer.kv_lora_rank + mixer.rope_dim)
+    return 0.0
+
+
+def stage_context_bytes(work: StageWork, dcp: int) -> tuple[int, float]:
+    """(layers of a stage that decode context parallel splits, bytes of one token in all of them); nothing for dcp 1."""
+    if dcp < 2:
+        return 0, 0.0
+    each = [
+        (item.count, sum(context_bytes(mixer, work.tp, dcp) for mixer in item.layer.mixers)) for item in work.layers
+    ]
+    return sum(count for count, size in each if size), sum(count * size for count, size in each)

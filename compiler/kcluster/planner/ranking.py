@@ -32,6 +32,7 @@ _THUMB_WORDS: Final = (
     "decode context parallel is not needed",
     "replicas before larger engines",
     "tensor parallel beyond four cards pays on switched links only",
+    "experts exchanged between data-parallel ranks pay on switched links only",
     "no pipeline where none is needed",
     "whole experts on each card where the link is fast",
 )
@@ -73,7 +74,8 @@ def cost(case: Case, candidate: Candidate) -> float:
 
 def thumb(case: Case, candidate: Candidate) -> Key:
     """The rules of thumb: tp inside a node, no idle cards, no dcp, few cards an engine (replicas first), no more than four cards
-    a group without a switched link, no pipeline, whole experts where the link is switched."""
+    a group without a switched link, no experts exchanged between data-parallel ranks without one (what was measured of that over PCIe is
+    far slower than the model says), no pipeline, whole experts where the link is switched."""
     cut = candidate.cut
     engine = candidate.placement[0] if candidate.placement else None
     fast = engine is not None and switched(case, engine)
@@ -83,6 +85,7 @@ def thumb(case: Case, candidate: Candidate) -> Key:
         float(cut.dcp > 1),
         float(cut.engine_gpus),
         float(cut.tp > WIDE_GROUP and not fast),
+        float(cut.dp > 1 and not fast and case.architecture.moe is not None),
         float(cut.pp),
         float(not cut.ep and fast and case.architecture.moe is not None),
     )
