@@ -12,9 +12,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import kcluster
 from kcluster.cli.main import run
+from kcluster.render.verification import as_json, as_text
 from kcluster.verify.against_log import against_log
 from kcluster.verify.against_metrics import against_metrics
 from kcluster.verify.checks import Check, Report
@@ -169,7 +172,7 @@ def log_of(plan: Planned, version: str = "0.32.0", older: bool = False, **change
         if name not in ("--host", "--port")
     }
     args.update(changed)
-    given = {key: value for key, value in args.items() if value is not None}
+    said = {key: value for key, value in args.items() if value is not None}
     head = (
         "(APIServer pid=7) INFO 11-24 10:24:15 [api_utils.py:286]"
         if not older
@@ -177,14 +180,14 @@ def log_of(plan: Planned, version: str = "0.32.0", older: bool = False, **change
     )
     worker = "(Worker_TP0 pid=9) INFO 11-24 10:24:46" if not older else "INFO 09-04 01:00:20"
     tokens = f"GPU KV cache size: {figures['tokens']:,} tokens"
-    times = f"Maximum concurrency for {given['max_model_len']:,} tokens per request: {figures['times']:.2f}x"
+    times = f"Maximum concurrency for {said['max_model_len']:,} tokens per request: {figures['times']:.2f}x"
     took = f"Model loading took {figures['weights']:.4f} GiB" + (
         " and 8.5 seconds" if older else " memory and 8.5 seconds"
     )
     return "\n".join(
         [
             f"{head} vLLM API server version {version}",
-            f"{head} non-default args: {given!r}",
+            f"{head} non-default args: {said!r}",
             f"{worker} [gpu_model_runner.py:2338] {took}",
             f"{worker} [gpu_worker.py:466] Available KV cache memory: {figures['kv']:.2f} GiB",
             *([f"{worker} [kv.py:1] {tokens}", f"{worker} [kv.py:2] {times}"] if older else [f"{worker} [kv.py:1] {tokens}, {times}"]),
@@ -391,7 +394,7 @@ def test_exposition() -> None:
         ("x", {}),
         ("x_bucket", {"le": "+Inf"}),
     ]
-    assert len(found) == 4
+    assert len(found) == 3
     assert histogram(found, "y") is None
     real = histogram(read_exposition(METRICS), "vllm:time_to_first_token_seconds")
     assert real is not None and real.count == 202 and real.within(0.5) == (0.1, 0.25)
@@ -444,6 +447,27 @@ def test_logs_of_other_engines_are_not_read(tmp_path: Path, capsys: pytest.Captu
     assert "runs sglang" in capsys.readouterr().err
 
 
+PIECES = (
+    *START.splitlines()[7:40], *REFUSAL.splitlines()[55:64], *METRICS.splitlines()[200:240], "non-default args: {'a': [", "non-default args: 1",
+    "non-default args: " + "[" * 400, "GPU KV cache size: , tokens", "GPU KV cache size: " + "9" * 5000 + " tokens",
+    "Maximum concurrency for 9,,9 tokens per request: 1e9x", "Maximum concurrency for 1 tokens per request: ,5x",
+    "Free memory on device (1.2.3/4 GiB) on startup is less than desired GPU memory utilization (0.9, 1.2.3 GiB)", "x NaN", 'x{le="',
+    'vllm:cache_config_info{num_gpu_blocks="nan",block_size="inf",kv_cache_size_tokens="-1"} 1', "vllm:num_requests_waiting +Inf",
+    'vllm:time_to_first_token_seconds_bucket{le="nan"} 1', "vllm:time_to_first_token_seconds_count 3", "vllm:num_requests_waiting -1",
+)  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=30), max_size=12), st.integers(0, 200))
+def test_nothing_of_a_broken_text_escapes(llama: Planned, lines: list[str], cut: int) -> None:
+    """A cut, mixed or hostile text is read for what is in it, and the answer is JSON."""
+    text = "\n".join(lines)
+    text = text[: max(0, len(text) - cut)]
+    for report in (against_log(llama, read_log(text), "x"), against_metrics(llama, read_exposition(text), "x")):
+        json.dumps(as_json(report, "plan.toml"), allow_nan=False)
+        assert as_text(report).endswith("\n")
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "schema = 1", 'schema = "kcluster.plan.toml/1"', 'schema = "kcluster.plan.toml/1"\nserves = [{}]', "\x00"],
@@ -451,3 +475,17 @@ def test_logs_of_other_engines_are_not_read(tmp_path: Path, capsys: pytest.Captu
 def test_what_is_no_plan(text: str) -> None:
     with pytest.raises(Unreadable):
         read_plan(text)
+
+
+def test_metrics_of_another_engine_have_its_names() -> None:
+    """SGLang's retractions are its preemptions, and its first bounds above 0.1 s are 0.2 and 0.4."""
+    text = LLAMA.replace('engine vllm {\n    version = "0.32"', 'engine sglang {\n    version = "0.5.23"')
+    _, plan = plan_of(text.replace("kv_cache = fp8", ""))
+    found = checked(
+        plan,
+        "sglang:num_queue_reqs 0\nsglang:num_running_reqs 2\nsglang:token_usage 0.5\nsglang:num_retracted_requests_total 4\n"
+        'sglang:time_to_first_token_seconds_bucket{le="2.0"} 10\nsglang:time_to_first_token_seconds_bucket{le="4.0"} 100\n'
+        "sglang:time_to_first_token_seconds_count 100\nsglang:time_to_first_token_seconds_sum 300\n",
+    )
+    assert found["preemptions"].verdict == "differs" and found["kv_usage"].real == 0.5
+    assert (found["sla.ttft"].verdict, found["sla.ttft"].real) == ("differs", "2 to 4")

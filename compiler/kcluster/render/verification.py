@@ -68,7 +68,7 @@ def _lines(report: Report, color: bool) -> Iterator[str]:
             yield f"  in the spec: `{first.attribute}`"
         yield from (f"  {_one_line(reason)}" for reason in first.why)
     yield ""
-    width = max(len(check.name) for check in report.checks)
+    width = max((len(check.name) for check in report.checks), default=0)
     for check in report.checks:
         real = _value(check.real, check.unit) if check.real is not None else "not said"
         line = f"{_MARK[check.verdict]} {check.name:<{width}}  {real}"

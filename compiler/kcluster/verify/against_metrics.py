@@ -89,9 +89,10 @@ def _settings(plan: Planned, info: dict[str, str]) -> Iterator[Check]:
 
 def _number(text: str | None) -> float | None:
     try:
-        return float(text or "")
+        found = float(text or "")
     except ValueError:
         return None
+    return found if math.isfinite(found) else None
 
 
 def _numbers(infos: list[dict[str, str]], label: str) -> list[float]:

@@ -45,7 +45,7 @@ class Measured:
 
 
 def read_exposition(text: str) -> tuple[Sample, ...]:
-    """Every sample of a text; lines of another form are left out."""
+    """Every sample of a text; lines of another form are left out, and values that are no number."""
     found = []
     for line in text.splitlines():
         match = _SAMPLE.match(line)
@@ -55,6 +55,8 @@ def read_exposition(text: str) -> tuple[Sample, ...]:
             value = float(match[3])
         except ValueError:
             continue
+        if not math.isfinite(value):
+            continue  # nothing was measured
         labels = {key: _unescaped(raw) for key, raw in _LABEL.findall(match[2] or "")}
         found.append(Sample(match[1], labels, value))
     return tuple(found)
@@ -81,6 +83,6 @@ def histogram(samples: Iterable[Sample], name: str) -> Measured | None:
                 bound = float(sample.labels["le"])
             except ValueError:
                 continue
-            if not math.isinf(bound):
+            if math.isfinite(bound):
                 buckets[bound] = buckets.get(bound, 0.0) + sample.value
     return Measured(sum(counts), sum(values(samples, f"{name}_sum")), tuple(sorted(buckets.items())))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from typing import Any, Final
 
 from kcluster.values import frozen
@@ -75,8 +76,8 @@ _AVAILABLE: Final = re.compile(
     rf"|reserved for KV Cache is {_NUMBER} ?GiB|reserved {_NUMBER} ?GiB memory for KV Cache",
     re.IGNORECASE,
 )
-_TOKENS: Final = re.compile(r"KV cache size: ([\d,]+) tokens")
-_CONCURRENCY: Final = re.compile(rf"Maximum concurrency for ([\d,]+) tokens per request: {_NUMBER}x")
+_TOKENS: Final = re.compile(r"KV cache size: (\d[\d,]*) tokens")
+_CONCURRENCY: Final = re.compile(rf"Maximum concurrency for (\d[\d,]*) tokens per request: {_NUMBER}x")
 _GRAPHS: Final = re.compile(rf"Graph capturing finished in .*? took {_NUMBER} GiB")
 _ESTIMATE: Final = re.compile(rf"Estimated CUDA graph memory: {_NUMBER} GiB")
 _ACTIVATION: Final = re.compile(rf"PyTorch activation peak memory takes {_NUMBER} ?GiB")
@@ -91,7 +92,7 @@ _REFUSALS: Final = (
         "kv-too-small",
         re.compile(
             rf"To serve at least one request with .*?max seq len \(\d+\), \(?{_NUMBER} GiB KV cache is needed, which is larger than "
-            rf"the available KV cache memory \({_NUMBER} GiB\)(?:.*?estimated maximum model length is ([\d,]+))?"
+            rf"the available KV cache memory \({_NUMBER} GiB\)(?:.*?estimated maximum model length is (\d[\d,]*))?"
         ),
     ),
     (
@@ -102,8 +103,8 @@ _REFUSALS: Final = (
     (
         "memory-taken",
         re.compile(
-            r"Free memory on device (?:\S+ )?\((?P<available>[\d.]+)(?:-[\d.]+)?/[\d.]+ GiB\) on startup is less than desired GPU memory "
-            r"utilization \([\d.]+, (?P<needed>[\d.]+) GiB\)"
+            r"Free memory on device (?:\S+ )?\((?P<available>\d+(?:\.\d+)?)(?:-[\d.]+)?/[\d.]+ GiB\) on startup is less than desired GPU memory "
+            r"utilization \([\d.]+, (?P<needed>\d+(?:\.\d+)?) GiB\)"
         ),
     ),
     ("out-of-memory", re.compile(r"(?:torch\.|cuda\.)?OutOfMemoryError|CUDA out of memory|HIP out of memory")),
@@ -122,7 +123,7 @@ def read_log(text: str) -> Started:
     """Everything that a log says of a start. Of several starts in one file the last one counts."""
     before, text = _last_start(text)
     lines = text.splitlines()
-    concurrency = [(int(_plain(length)), _figure(times)) for length, times in _CONCURRENCY.findall(text)]
+    concurrency = [(_figure(length), _figure(times)) for length, times in _CONCURRENCY.findall(text)]
     return Started(
         version=_version(before, text),
         args=_arguments(lines),
@@ -131,7 +132,7 @@ def read_log(text: str) -> Started:
         available=_all(_AVAILABLE, text),
         tokens=_all(_TOKENS, text),
         concurrency=tuple(times for _, times in concurrency),
-        length=concurrency[0][0] if concurrency else None,
+        length=int(concurrency[0][0]) if concurrency else None,
         graphs=_all(_GRAPHS, text),
         graphs_estimate=_all(_ESTIMATE, text),
         activation=_all(_ACTIVATION, text),
@@ -156,12 +157,9 @@ def _version(before: str, text: str) -> str:
     return ""
 
 
-def _plain(text: str) -> str:
-    return text.replace(",", "")
-
-
 def _figure(text: str) -> float:
-    return float(_plain(text))
+    """A number with or without separators; of one that no engine writes, the largest that a float holds."""
+    return max(-sys.float_info.max, min(sys.float_info.max, float(text.replace(",", ""))))
 
 
 def _all(pattern: re.Pattern[str], text: str) -> tuple[float, ...]:
@@ -236,6 +234,6 @@ def _refusal(lines: list[str]) -> Refusal | None:
 def _refused(kind: str, message: str, found: re.Match[str]) -> Refusal:
     named = found.groupdict()
     if named:
-        return Refusal(kind, message, float(named["needed"]), float(named["available"]))
+        return Refusal(kind, message, _figure(named["needed"]), _figure(named["available"]))
     needed, available, longest = (*(_figure(text) if text else None for text in found.groups()), None, None, None)[:3]
     return Refusal(kind, message, needed, available, longest)

@@ -53,7 +53,35 @@ def read_plan(text: str) -> tuple[Planned, ...]:
         raise Unreadable(f"it lacks {error}: compile the spec again") from None
 
 
+_RANGED: Final = ("weights_gib", "kv_cache_gib", "kv_cache_tokens", "max_concurrency")
+_LIMITS: Final = ("max_model_len", "max_num_seqs", "gpu_memory_utilization")
+
+
+def _complete(row: dict[str, Any]) -> None:
+    """What is compared is there and is numbers.
+
+    Raises:
+        KeyError, TypeError, ValueError: something is not.
+    """
+    memory = row.get("memory")
+    if memory is not None:
+        for key in (*_RANGED, "cuda_graph_gib", "activation_gib", "non_torch_gib", "kv_fixed_bytes_per_sequence"):
+            float(memory[key])
+        for key in _RANGED:
+            low, high = memory["range"][key]
+            float(low), float(high)
+    for name in ("ttft_s", "itl_s", "answer_s") if "performance" in row else ():
+        for key in ("value", "low", "high"):
+            float(row["performance"][name][key])
+    for bound in row.get("sla", ()):
+        float(bound["target"]), str(bound["percentile"]), str(bound["bound"])
+    for key in _LIMITS:
+        float(row["limits"][key])
+    float(row["load"]["concurrency"])
+
+
 def _serve(row: dict[str, Any]) -> Planned:
+    _complete(row)
     engine = row["engine"]
     return Planned(
         name=row["name"],
