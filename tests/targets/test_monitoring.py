@@ -15,7 +15,9 @@ import yaml
 from syrupy.assertion import SnapshotAssertion
 
 from kcluster.physics.cut import Cut
+from kcluster.pipeline import check_source
 from kcluster.planner.types import Plan, ServePlan
+from kcluster.source import Source
 from kcluster.spec.types import Bound, MonitorSpec, RouterSpec, SlaSpec
 from kcluster.targets import emit
 from kcluster.targets.monitoring.metrics import bound_above, metrics_of
@@ -101,6 +103,13 @@ PLANS: dict[str, Plan] = {
 }
 
 
+def spec(name: str) -> Plan:
+    path = Path(__file__).parents[2] / "specs" / f"{name}.kcluster"
+    found = check_source(Source(path.name, path.read_text()), folder=path.parent).plan
+    assert found is not None
+    return found
+
+
 def monitoring(found: Plan) -> dict[str, str]:
     return {one.path.removeprefix("monitoring/"): one.text for one in emit(found, ("monitoring",)) if "/" in one.path}
 
@@ -123,10 +132,11 @@ def promtool(*words: str | Path, expect: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The files of every plan, a folder each."""
+    """The files of every plan and of some real specs, a folder each."""
     top = tmp_path_factory.mktemp("monitoring")
     found = {}
-    for number, (name, one) in enumerate(PLANS.items()):
+    real = {f"specs/{name}": spec(name) for name in ("recipe-a", "eight-5090", "two-boxes")}
+    for number, (name, one) in enumerate({**PLANS, **real}.items()):
         found[name] = top / str(number)
         found[name].mkdir()
         for path, text in monitoring(one).items():
@@ -342,7 +352,6 @@ def test_the_dashboard_shows_kv_first_and_the_plan_beside_what_is_measured() -> 
     assert lines["chat: requests running and waiting"]["planned in flight"] == "12.0"
     assert lines["chat: replicas up"]["planned"] == "2.0"
     # Two specs do not take each other's place in Grafana.
-    from kcluster.source import Source
     from kcluster.values import evolve
 
     other = evolve(PLANS["two"], spec=evolve(PLANS["two"].spec, source=Source("other.kcluster", SOURCE.text)))
