@@ -149,6 +149,7 @@ def test_unsafe_fix(text: str, code: str, message: str, right: str) -> None:
         ("a { b = [{1}, 2] }\nc { }", "KC001", "a `{` too many", [("a", [], [("b", "=", [1, 2])]), ("c", [], [])]),
         ("a @\n  c = 1\n}\nd { }\n", "KC001", "`@` has no meaning here", [("a", [], [("c", "=", 1)]), ("d", [], [])]),
         ("a { }\n# b {\n  c = 1\n  e {\n    f = 2\n  }\n}\nd { }\n", "KC001", "a `}` too many", [("a", [], []), ("d", [], [])]),
+        ('a {\n  b { k = f("X"} )\n}\n', "KC002", "this `(` is never closed", [("a", [], [("b", [], [("k", "=", ("f", ['"X"'], {}))])])]),
         ("import x y\na { }", "KC001", "expected a quoted path after `import`", [("a", [], [])]),
     ],
 )  # fmt: skip

@@ -230,7 +230,7 @@ class Matcher:
 
     def _closing_brace(self, token: Token) -> None:
         if self._open and not self._open[-1].is_brace:
-            if self._closed_later(self._open[-1].token.type):
+            if self._closed_later(self._open[-1].token.type) and self._block_goes_on():
                 self._extra = max(0, self._extra - 1)
                 self._drop(token, f"the `{self._open[-1].token.text}` goes on behind it")
                 return
@@ -253,6 +253,11 @@ class Matcher:
             self._drop(token, f"the block `{top.head}` goes on below, by the indentation")
         else:
             self._push_closer(token)
+
+    def _block_goes_on(self) -> bool:
+        """Whether the block at hand does not need to be closed on this line, or is so further on."""
+        block = next((open_ for open_ in reversed(self._open) if open_.is_brace), None)
+        return block is None or block.line != self._line or self._closed_later("LBRACE")
 
     def _closed_later(self, opener: str) -> bool:
         """Whether the closing bracket of an open one stands further on in this line."""
