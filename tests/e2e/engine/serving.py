@@ -25,7 +25,7 @@ import kcluster
 from tests.e2e.engine.asking import engine_program
 from tests.support.compiled import written_to
 from tests.support.fronted import SYSTEM_PATH
-from tests.support.processes import free_pair, listens, wait_for
+from tests.support.processes import free_pair
 
 PATIENCE: Final = 400.0
 """Seconds that the start of an engine may take on a loaded machine."""
@@ -212,7 +212,6 @@ class Replicas:
     def kill(self, replica: int) -> None:
         """Ended as by the kernel: the server and its engine core, without a chance to say anything."""
         os.killpg(self.pid(replica), signal.SIGKILL)
-        wait_for(lambda: not listens(self.port + replica), "the killed server is gone")
 
     def received(self, replica: int) -> list[int]:
         """The seeds of the requests that a replica has been sent, which are their names here: routers give ids of their own."""

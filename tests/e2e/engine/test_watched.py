@@ -47,9 +47,8 @@ def named(text: str) -> set[str]:
 
 def test_both_are_scraped(engines: Replicas, watcher: Prometheus, busy: Outcome) -> None:
     wait_for(lambda: watcher.up() == {"0": "1", "1": "1"}, "both are scraped", PATIENCE)
-    wait_for(
-        lambda: ("KclusterReplicaDown", "0") not in watcher.alerts("firing"), "it knows that both are up", PATIENCE
-    )
+    down = {("KclusterReplicaDown", replica) for replica in ("0", "1")}
+    wait_for(lambda: not down & watcher.alerts("firing"), "it knows that both are up", PATIENCE)
     (found,) = watcher.ask("query", query='vllm:generation_tokens_total{replica="1"}')["result"]
     assert found["metric"]["serve"] == "chat" and found["metric"]["host"] == "127.0.0.1"
     assert float(found["value"][1]) > 0
