@@ -46,6 +46,14 @@ def value(spec: Imported, *path: str) -> str | None:
     return next((text for where, text in spec.paths.items() if where[-len(path) :] == path), None)
 
 
+def test_variables_that_the_start_scripts_use_are_left_out_and_named() -> None:
+    spec = imported(f"args=x UID=3 http_proxy=http://p:1 vllm serve {LLAMA}")
+    assert value(spec, "env", "http_proxy") == '"http://p:1"'
+    assert value(spec, "env", "args") is None and value(spec, "env", "UID") is None
+    assert "not carried over: args" in spec.source.text
+    assert [one for one in check(spec.source) if one.code.startswith(("KC0", "KC1"))] == []
+
+
 def test_flags_become_attributes_and_the_rest_arguments() -> None:
     spec = imported(
         f"A=1 HF_TOKEN=secret vllm serve {LLAMA} -tp 4 --max-model-len 32K --kv-cache-dtype fp8_e4m3 --no-enable-prefix-caching "

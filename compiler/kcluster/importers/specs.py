@@ -15,6 +15,7 @@ from kcluster.importers.words import Launch, Setting, count_of
 from kcluster.importers.writing import Line, Path, Writer, quote, walk
 from kcluster.source import Source, Span
 from kcluster.spec.stretching import stretched_positions
+from kcluster.spec.text import SCRIPTS_OWN, refusal
 from kcluster.syntax.formatter import format_source
 from kcluster.syntax.parser import parse
 from kcluster.values import frozen
@@ -67,7 +68,6 @@ _DROPPED: Final = frozenset(
 _DEFAULT_CONTEXT: Final = 8192
 """The SLA's context where none is written."""
 _SECRET: Final = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY|CREDENTIAL")
-_ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?[kKmM]?")
 
 
@@ -299,7 +299,7 @@ def _serve(
     env = [
         Line(key, quote(word.text), word.span)
         for key, word in launch.env
-        if _ENV.fullmatch(key) and not word.unset and not _SECRET.search(key)
+        if refusal(key, "environment name") is None and not word.unset and not _SECRET.search(key)
     ]
     env = [line for line in env if not line.key.endswith("VISIBLE_DEVICES")]
     if env:
@@ -314,6 +314,9 @@ def _unseen(launch: Launch) -> Iterator[str]:
     secrets = [key for key, word in launch.env if _SECRET.search(key)]
     if secrets or launch.setting("--api-key") is not None:
         yield f"secrets are not carried over: {', '.join([*secrets, *(['--api-key'] if launch.setting('--api-key') else [])])}"
+    taken = sorted(key for key, _ in launch.env if key in SCRIPTS_OWN)
+    if taken:
+        yield f"variables that the start scripts use themselves are not carried over: {', '.join(taken)}"
     dropped = sorted({setting.flag for setting in launch.settings if setting.flag in _DROPPED})
     if dropped:
         yield f"the plan places ranks itself: {', '.join(dropped)} left out"
