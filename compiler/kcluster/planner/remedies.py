@@ -21,7 +21,7 @@ from kcluster.planner.fitting import Fit
 from kcluster.planner.judge import Judge
 from kcluster.planner.limits import SEQUENCE_STEP
 from kcluster.planner.ranking import does, is_lossy, is_warned, order
-from kcluster.planner.search import Found, fewest, holds, search
+from kcluster.planner.search import Found, fewest, first_choice, holds, search
 from kcluster.planner.types import Candidate, ServePlan
 from kcluster.spec.types import ServeSpec
 from kcluster.units import Figure
@@ -276,7 +276,7 @@ def _best_on(case: Case, node: Node, nodes: int, cards: int) -> Candidate:
         Node(f"node{index}", (card,) * cards if cards != len(node.cards) else node.cards, bus, node.network)
         for index in range(nodes)
     )
-    return search(Judge(evolve(case, cluster=Cluster(like, case.cluster.reserved)))).candidates[0]
+    return first_choice(Judge(evolve(case, cluster=Cluster(like, case.cluster.reserved))))
 
 
 def _serves(candidate: Candidate) -> bool:

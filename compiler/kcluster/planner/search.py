@@ -38,12 +38,23 @@ def search(judge: Judge) -> Found:
     candidates = list(_judged(judge, own))
     for kv_format in others:
         candidates += _mended(judge, candidates, kv_format)
-    ranked = order(case, _distinct(candidates))
+    ranked = _ranked(judge, candidates)
+    ranked += _fewer_replicas(judge, ranked[0])
+    return Found(tuple(ranked), len(ranked))
+
+
+def first_choice(judge: Judge) -> Candidate:
+    """The first candidate of `search`, without those that only stand beside it: other KV formats are never chosen unasked."""
+    own = kv_formats(judge.case)[0]
+    return _ranked(judge, list(_judged(judge, own)))[0]
+
+
+def _ranked(judge: Judge, candidates: list[Candidate]) -> list[Candidate]:
+    ranked = order(judge.case, _distinct(candidates))
     if ranked[0].memory is None:
         # nothing works: the nearest is shown with all the figures that it has
         ranked[0] = judge.candidate(ranked[0].cut, ranked[0].limits.kv_format)
-    ranked += _fewer_replicas(judge, ranked[0])
-    return Found(tuple(ranked), len(ranked))
+    return ranked
 
 
 def _judged(judge: Judge, kv_format: KvFormat) -> Iterator[Candidate]:
