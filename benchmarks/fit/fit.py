@@ -26,8 +26,16 @@ from benchmarks.fit.points import Start, read_starts
 from benchmarks.fit.run import tables
 
 from kcluster.catalog.memory_constants import figure
+from kcluster.physics.kv import since
 from kcluster.physics.memory import unified
-from kcluster.physics.memory_terms import MIXED_SAMPLER_UNTIL, MemoryConstants
+from kcluster.physics.memory_terms import (
+    GRAPHS_IN_BUDGET_SINCE,
+    MIXED_SAMPLER_UNTIL,
+    MemoryConstants,
+    activation,
+    graphs,
+    non_torch,
+)
 from kcluster.units import GIB, Figure
 
 PRIORS = Path(__file__).with_name("priors.toml")
@@ -38,6 +46,7 @@ KNEE = 4.0
 """Standard deviations from where on a residual counts linearly."""
 SWEEPS = 4
 Values = dict[str, float]
+_LOGGED: dict[str, tuple[float, float, float] | None] = {}
 
 
 def priors() -> dict[str, dict[str, Any]]:
@@ -59,15 +68,41 @@ def constants(
     return MemoryConstants(**figures)
 
 
-def residual(start: Start, found: MemoryConstants) -> float | None:
-    """(computed − logged KV) as a share of the card; from the pool's capacity where the log has no bytes."""
+def logged(start: Start, found: MemoryConstants) -> tuple[float, float, float] | None:
+    """Bytes of KV that a log gives, or that its capacity stands for; bytes of the share asked for; bytes of weights. None of the
+    three depends on the constants that are fitted."""
     judged = predict(start, found)
-    if judged.kv_share_error is not None:
-        return judged.kv_share_error
+    stages = judged.memory.stages
+    weights = judged.memory.weights.value
+    usable = judged.memory.usable.value
+    if len(stages) > 1:
+        return None
+    if start.row.get("available_kv_gib") is not None:
+        return start.row["available_kv_gib"] * GIB, usable, weights
     if judged.capacity_error is None:
         return None
-    kv = judged.memory.kv_cache.value
-    return (kv - kv / (1 + judged.capacity_error)) / judged.memory.total.value
+    return judged.memory.kv_cache.value / (1 + judged.capacity_error), usable, weights
+
+
+def residual(start: Start, found: MemoryConstants) -> float | None:
+    """(computed − logged KV) as a share of the card; from the pool's capacity where the log has no bytes."""
+    arch, cut, limits, card, engine = start.arch, start.cut, start.limits, start.card, start.engine
+    assert arch is not None and cut is not None and limits is not None and card is not None and engine is not None
+    if start.id not in _LOGGED:
+        _LOGGED[start.id] = logged(start, priors_alone())
+    fixed = _LOGGED[start.id]
+    if fixed is None:
+        return None
+    measured, usable, weights = fixed
+    taken = activation(arch, cut, limits, engine, found, 0).value + non_torch(cut, card, engine, found).value
+    if since(engine, GRAPHS_IN_BUDGET_SINCE):
+        taken += graphs(len(arch.layers), limits, found.graph_estimate).value
+    return (usable - weights - taken - measured) / card.memory.value
+
+
+def priors_alone() -> MemoryConstants:
+    rows = priors()
+    return constants({name: float(row["value"]) for name, row in rows.items()}, rows)
 
 
 def nearest(start: Start, found: MemoryConstants) -> float | None:

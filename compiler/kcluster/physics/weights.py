@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import accumulate
 
+from kcluster.physics.allocator import rests
 from kcluster.physics.architecture import Architecture, LatentAttention, Layer, MoeFfn
 from kcluster.physics.checkpoint import (
     PARTS,
@@ -113,7 +114,7 @@ def _cut(size: int, units: int, ways: int) -> int:
 @lru_cache(maxsize=16384)
 def _rank_layer(layer: Layer, hidden: int, fmt: WeightFormat, dense: bool, shares: _Shares) -> Figure:
     """One layer on the fullest rank."""
-    terms = []
+    terms: list[tuple[str, Figure]] = []
     for part in PARTS:
         part_terms = [
             (key(tensor.name), tensor_bytes(tensor, fmt, dense, *_rank_shape(tensor, shares, fmt, dense)))
@@ -124,7 +125,28 @@ def _rank_layer(layer: Layer, hidden: int, fmt: WeightFormat, dense: bool, share
             part_terms += _absorbed(layer, fmt, dense, shares)
         if part_terms:
             terms.append((part, add(f"{part} of a layer, per GPU", "bytes", part_terms)))
+    held = rests(
+        item
+        for tensor in layer_tensors(layer, hidden)
+        for item in _stored(tensor, fmt, dense, *_rank_shape(tensor, shares, fmt, dense))
+    )
+    if held:
+        terms.append(("allocator", add("what the allocator rounds up in a layer", "bytes", held)))
     return add("a layer, per GPU", "bytes", terms)
+
+
+def _stored(
+    tensor: Tensor, fmt: WeightFormat, dense: bool, rows: int, columns: int, copies: int
+) -> list[tuple[str, float]]:
+    """What is stored of a linear layer by name and bytes: its values, and where a group has one scale, the tensor of those."""
+    values = rows * columns * copies
+    if not packed(tensor, fmt, dense=dense):
+        return [(tensor.name, values * (float(tensor.bytes_each) or plain_bytes(fmt)))]
+    found = [(tensor.name, values * fmt.bytes_per_parameter)]
+    if fmt.group and fmt.scale_bytes in (1.0, 2.0):
+        prefix, dot, last = tensor.name.rpartition(".")
+        found.append((f"scales.{prefix}{dot}{last}", copies * rows * _ceil(columns, fmt.group) * fmt.scale_bytes))
+    return found
 
 
 def _absorbed(layer: Layer, fmt: WeightFormat, dense: bool, shares: _Shares) -> list[tuple[str, Figure]]:
