@@ -88,7 +88,7 @@ def test_the_alert_on_a_slow_first_token_fires(watcher: Prometheus, busy: Outcom
 
 
 def test_the_alert_on_a_dead_replica_fires(engines: Replicas, watcher: Prometheus, busy: Outcome) -> None:
-    """The last one here: nobody starts it again."""
+    """The last one of this folder: nobody starts it again, and no test of a later module may ask for these engines."""
     engines.kill(0)
     wait_for(lambda: ("KclusterReplicaDown", "0") in watcher.alerts("firing"), "the alert on replica 0 fires", PATIENCE)
     assert ("KclusterReplicaDown", "1") not in watcher.alerts("firing") | watcher.alerts("pending")
