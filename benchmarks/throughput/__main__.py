@@ -1,4 +1,5 @@
-"""`python -m benchmarks.throughput [PART…]`: many distinct specs, and one of a large cluster (parts: `one`, `two`, `large`).
+"""`python -m benchmarks.throughput [PART[:SPECS]…]`: many distinct specs, and one of a large cluster (parts: `one`, `two`, `large`).
+With another number of SPECS the bounds on seconds are in proportion; a machine that is busy takes fewer.
 
 Specs are models × cards × agreements of the catalog, spread evenly over all of these, each with a plan of its own to be found.
 `one`: 1,000 in one process on one core. `two`: 5,000 in two processes, with nothing kept, then again. `large`: one spec of 64 nodes
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Final
@@ -126,31 +128,30 @@ def row(name: str, used: Used, cores: int, most_seconds: float, most_bytes: floa
 
 
 def write(folder: Path, number: int) -> Path:
-    place = folder / f"specs{number}"
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(dir=folder))
     for index, text in enumerate(specs(number)):
         (place / f"s{index:04}.kcluster").write_text(text)
     return place
 
 
-def one(folder: Path) -> bool:
-    place = write(folder, 1000)
+def one(folder: Path, number: int = 1000) -> bool:
+    place = write(folder, number)
     used = run(place, "lint", ".", "--jobs", "1", "--format", "concise")
-    return row("1,000 specs, one core", used, 1, 15, 250e6)
+    return row(f"{number:,} specs, one core", used, 1, 15 * number / 1000, 250e6)
 
 
-def two(folder: Path) -> bool:
-    place = write(folder, 5000)
+def two(folder: Path, number: int = 5000) -> bool:
+    place, share = write(folder, number), number / 5000
     lint = ("lint", ".", "--jobs", "2", "--format")
     cold = run(place, *lint, "concise")
-    rows = [row("5,000 specs, two cores, nothing kept", cold, 2, 45, None)]
+    rows = [row(f"{number:,} specs, two cores, nothing kept", cold, 2, 45 * share, None)]
     again = run(place, *lint, "concise")
-    rows.append(row("the same again", again, 1, 5, None))
+    rows.append(row("the same again", again, 1, 5 * share, None))
     other = run(place, *lint, "json")
-    rows.append(row("again, in another format", other, 1, 5, None))
+    rows.append(row("again, in another format", other, 1, 5 * share, None))
     changed = place / "s0000.kcluster"
     changed.write_text(changed.read_text() + "# changed\n")
-    rows.append(row("one of them changed", run(place, *lint, "concise"), 1, 5, None))
+    rows.append(row("one of them changed", run(place, *lint, "concise"), 1, 5 * share, None))
     if again.out != cold.out:
         raise SystemExit("what was kept is not what was said")
     return all(rows)
@@ -165,14 +166,15 @@ def large(folder: Path) -> bool:
     return row("lint of it", run(place, "lint", ".", "--no-cache"), 1, 1, 200e6) and sound
 
 
-PARTS: Final = {"one": one, "two": two, "large": large}
+PARTS: Final[dict[str, Callable[..., bool]]] = {"one": one, "two": two, "large": large}
 
 
 def main() -> int:
     folder = Path(tempfile.mkdtemp())
     print("| work | s (CPU over cores) | wall s | MB | bound |\n|---|---|---|---|---|")
     try:
-        sound = [PARTS[name](folder) for name in sys.argv[1:] or PARTS]
+        asked = [part.partition(":") for part in sys.argv[1:] or PARTS]
+        sound = [PARTS[name](folder, *([int(number)] if number else [])) for name, _, number in asked]
     finally:
         shutil.rmtree(folder)
     print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
