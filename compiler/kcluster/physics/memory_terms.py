@@ -13,8 +13,8 @@ from kcluster.units import Figure, derive
 from kcluster.values import frozen
 
 GRAPHS_IN_BUDGET_SINCE = (0, 21)
-"""From vLLM 0.21 an estimate of what CUDA graphs will take is subtracted before the KV cache is sized; 0.19 and 0.20 log it only
-(starts of 0.20 hold 1 to 2 GiB more than with it, and vllm issue 43308 stopped fitting with 0.21)."""
+"""From vLLM 0.21 an estimate of what CUDA graphs will take is subtracted before the KV cache is sized; 0.20 logs it only (three
+of four logged starts of 0.20 hold what they would without it, the fourth is one of two equal ones on shared memory)."""
 
 FUSED_SAMPLER_SINCE = (0, 17)
 MIXED_SAMPLER_UNTIL = (0, 11, 2)
