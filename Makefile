@@ -2,7 +2,7 @@
 # make test    set up, then everything fast: types, style, unit, snapshot, property, real-tool and packaging tests
 # make e2e     set up, then the real engine, Ray and routers
 # make check   types and style alone
-# make bench   speed and accuracy, side by side
+# make bench   what a start costs beside a bare interpreter, and many specs
 # make mutations  10,000 seeded mistakes in every spec; NUMBER=… for fewer (more than an hour)
 # make fuzz    coverage-guided fuzzing by atheris: FUZZ_SECONDS=600 of each of four drives
 # make update  rewrite the snapshots (read each before you commit it)
@@ -44,6 +44,11 @@ fuzz:
 	for drive in language lint command config; do \
 	  PYTHONPATH=compiler:$(CURDIR) .venv-fuzz/bin/python -m tests.fuzz $$drive --seconds $(FUZZ_SECONDS) || exit 1; \
 	done
+
+bench:
+	@.ci/setup test
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.startup
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.throughput
 
 update:
 	export KCLUSTER_UPDATE_README=1 && $(PYTEST) -m "not e2e" -n 2 --snapshot-update
