@@ -47,7 +47,13 @@ def engine_needs(plan: ServePlan) -> Iterator[Diagnostic]:
         yield finding("KC605", f"no files with `eplb` are written for {called}", blame(serve, "eplb"))
     draft = serve.model.draft
     if engine == "trtllm" and draft is not None and draft.method.value != "mtp":
-        yield finding("KC605", f"no files with a drafter are written for {called}, only with the model's own layers (`mtp`)", blame(serve))
+        yield finding(
+            "KC605",
+            f"no files with a drafter are written for {called}, only with the model's own layers (`mtp`)",
+            blame(serve),
+        )
     balance = serve.parallel.balance
     if engine != "vllm" and cut.dp > 1 and balance is not None and balance.value != "internal":
-        yield finding("KC605", f"{called} balances its own ranks: it has no counterpart of `balance`", blame(serve, "balance"))
+        yield finding(
+            "KC605", f"{called} balances its own ranks: it has no counterpart of `balance`", blame(serve, "balance")
+        )
