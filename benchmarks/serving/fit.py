@@ -220,7 +220,7 @@ def errors(items: Sequence[Judged], what: str) -> list[float]:
     return [value for value in found if value is not None]
 
 
-TAIL: Final = 0.04
+TAIL: Final = 0.035
 """Of left-out points on each side that a range leaves outside."""
 LEAST: Final = 12
 """Points that a class needs for a range of its own."""
