@@ -49,6 +49,7 @@ def script(plan: Plan, front: Front) -> str:
         *key_lines(front),
         "}",
         'nginx_here() { nginx -p "$run/" -c "$run/$conf" "$@"; }',
+        *_WORKERS,
         "",
         "case ${1:-start} in",
         f"start) # listens on port {port}",
@@ -71,7 +72,16 @@ def script(plan: Plan, front: Front) -> str:
         "  pattern=$(printf %s \"$replica\" | sed 's/[][\\.*^$\\/]/\\\\&/g')",
         '  sed -i "s/server $pattern max_fails/server $pattern down max_fails/" "$run/$conf"',
         "  nginx_here -t",
+        "  # The command returns at once; until the old workers take nothing new, a request may still go to the replica.",
+        "  before=$(workers)",
         "  nginx_here -s reload",
+        "  deadline=$((SECONDS + 60))",
+        "  for worker in $before; do",
+        '    while grep -qxF "$worker" <<<"$(workers)"; do',
+        '      ((SECONDS < deadline)) || { echo "worker $worker did not end" >&2 && exit 1; }',
+        "      sleep 0.1",
+        "    done",
+        "  done",
         "  ;;",
         "restore) # every replica back",
         '  sed -i "s/ down max_fails/ max_fails/" "$run/$conf"',
@@ -85,6 +95,19 @@ def script(plan: Plan, front: Front) -> str:
         "esac",
     ]
     return "\n".join(lines) + "\n"
+
+
+_WORKERS: Final = (
+    "workers() { # the ids of the worker processes that take requests",
+    "  local master task title",
+    '  master=$(<"$run/nginx.pid")',
+    "  for task in /proc/[0-9]*; do",
+    "    { IFS= read -rd '' title <\"$task/cmdline\"; } 2>/dev/null || continue",
+    "    [[ $title == 'nginx: worker process' ]] || continue",
+    '    if grep -qs "^PPid:[[:space:]]*$master\\$" "$task/status"; then echo "${task#/proc/}"; fi',
+    "  done",
+    "}",
+)
 
 
 def key_function(front: Front) -> tuple[str, ...]:
