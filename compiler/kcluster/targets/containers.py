@@ -8,8 +8,8 @@ from kcluster.planner.types import ServePlan
 from kcluster.targets.layout import model_location
 from kcluster.units import Figure
 
-HUB_CACHE: Final = "/root/.cache/huggingface"
-"""Where the engine's image keeps what it fetches."""
+HUB_CACHE: Final = "/var/cache/huggingface"
+"""Where a container keeps what it fetches: `HF_HOME` says so, so that it holds for any image and any user in it."""
 
 
 def engine_image(serve_plan: ServePlan) -> str:

@@ -113,6 +113,9 @@ def _engine(plan: Plan, process: Process) -> dict[str, Yaml]:
         ),
         "healthcheck": _health(plan, process),
     }
+    if local_model(serve_plan) is None:
+        # A script's own export of it, where the spec says one, comes later and holds.
+        found["environment"] = {"HF_HOME": Noted(HUB_CACHE, "on the volume, so that it is fetched once")}
     if rdma(serve_plan):
         found["cap_add"] = Noted(["IPC_LOCK"], "RDMA pins memory")
     return found

@@ -214,6 +214,8 @@ def _environment(serve_plan: ServePlan, name: str, process: Process) -> Iterator
         else:
             yield Noted({"name": item.name, "value": expanded(item.value)}, item.why)
     if local_model(serve_plan) is None:
+        if "HF_HOME" not in written:
+            yield Noted({"name": "HF_HOME", "value": HUB_CACHE}, "on the volume of the models, and kept there")
         token: Yaml = {"secretKeyRef": {"name": secret_name(name), "key": "HF_TOKEN", "optional": True}}
         yield Noted({"name": "HF_TOKEN", "valueFrom": token}, "for models that are given to members only")
 
