@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.compiled import tool
+
 ROOT = Path(__file__).parent.parent.parent
 PATH = re.compile(r"<!-- path: .+? -->\n```sh\n(.*?)```", re.DOTALL)
 
-pytestmark = [
-    pytest.mark.packaging,
-    pytest.mark.skipif(shutil.which("nginx") is None, reason="NGINX is not installed"),
-]
+pytestmark = pytest.mark.packaging
 
 
 def steps() -> list[str]:
@@ -43,6 +42,7 @@ def test_the_readme_names_every_step_of_a_new_users_path(built: tuple[Path, Path
     }
     env["PATH"] = ":".join(part for part in env["PATH"].split(":") if not (Path(part) / "kcluster").exists())
     env["PATH"] = f"{_python(tmp_path)}:{env['PATH']}"
+    tool("nginx", "nginx-light")
     lines = steps()
     assert len(lines) >= 8
     # One shell, so that what a line sets holds for the next; each line's output is kept with its exit code.
