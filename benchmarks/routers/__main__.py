@@ -1,8 +1,8 @@
 """`python -m benchmarks.routers [STREAMS]`: what each compiled router adds to the first token, over TLS.
 
 Stand-in engines stream at a steady pace; each router runs by its compiled script, on loopback, with its compiled TLS. 50 streams
-directly to a replica and through each router take turns in one run, one at a time, each on a connection of its own, so that the
-handshake counts where there is one. Shown are medians: of the first token, and of its delay over the direct stream beside it.
+directly to a replica and through each router take turns in one run, one at a time, each on a connection of its own; the time starts
+when that connection stands, so that a client's handshake, which it makes once, is not in it. Shown are medians: of the first token, and of its delay over the direct stream beside it.
 The vLLM Router is taken where VLLM_ROUTER_BIN names the folder of its program (`.venv-e2e/bin` after `make e2e`).
 """
 

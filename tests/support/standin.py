@@ -64,7 +64,7 @@ class StandIn:
         else:
             self.answer(writer, 200, json.dumps({"path": path, "headers": headers}).encode())
         await writer.drain()
-        return True
+        return headers.get("connection", "").lower() != "close"
 
     async def generate(self, writer: asyncio.StreamWriter, headers: dict[str, str], body: bytes) -> None:
         name = headers.get("x-test-id", "-")
