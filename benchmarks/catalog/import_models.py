@@ -53,7 +53,7 @@ SUPPLEMENTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     # a null of the published config, written as the 0 that engines read alike, where the class would take something
     **{
-        model: ({"sliding_window": 0}, "no window: a null in the published config.json")
+        model: ({"sliding_window": 0}, "no window: recalled of the published config.json, which was not read")
         for model in (
             "mistralai/Mistral-7B-Instruct-v0.3",
             "mistralai/Mistral-Large-Instruct-2407",
@@ -62,7 +62,7 @@ SUPPLEMENTS: dict[str, tuple[dict[str, Any], str]] = {
         )
     },
     "CohereLabs/c4ai-command-a-03-2025": ({"sliding_window": 4096}, "the window by the default of transformers 5.23.0"),
-    "deepseek-ai/DeepSeek-V2-Lite": ({"q_lora_rank": 0}, "no query rank: a null in the published config.json"),
+    "deepseek-ai/DeepSeek-V2-Lite": ({"q_lora_rank": 0}, "no query rank: recalled of the published config.json, which was not read"),
     "LGAI-EXAONE/K-EXAONE-236B-A23B": (
         {"sliding_window": 128},
         "the window by the model's description (transformers, model_doc/exaone_moe)",
