@@ -7,6 +7,7 @@ the plan's own KV.
 
 from __future__ import annotations
 
+from kcluster.physics.cut import Cut
 from kcluster.physics.results import Memory
 from kcluster.units import Figure, derive
 
@@ -45,4 +46,36 @@ def free_fraction(memory: Memory) -> Figure:
         weights=memory.weights,
         activation=memory.activation,
         other=memory.non_torch,
+    )
+
+
+def host_cache_share(offload: float, cut: Cut) -> Figure:
+    """SGLang's `--hicache-size`: gigabytes of host memory that each rank takes of what the spec gives the engine (bytes), one at least.
+
+    Source: SGLang 0.5.23, `mem_cache/pool_host/base.py`: every rank makes a pool of `host_size * 1e9` bytes.
+    """
+    return derive(
+        "engine.hicache_size",
+        "count",
+        "max(1, floor(offload / 1e9 / (tp * dp * pp)))",
+        source="SGLang 0.5.23, mem_cache/pool_host/base.py: a pool of size × 10^9 bytes a rank",
+        offload=offload,
+        tp=cut.tp,
+        dp=cut.dp,
+        pp=cut.pp,
+    )
+
+
+def running_requests(sequences: int, cut: Cut) -> Figure:
+    """SGLang's `--max-running-requests`: of all attention groups together, which share it evenly; `sequences` is of one.
+
+    Source: SGLang 0.5.23, `kv_cache_configurator.py`: `max_running_requests // attn_dp_size`.
+    """
+    return derive(
+        "engine.max_running_requests",
+        "requests",
+        "sequences * dp",
+        source="SGLang 0.5.23, kv_cache_configurator.py: divided by the attention groups",
+        sequences=sequences,
+        dp=cut.dp,
     )

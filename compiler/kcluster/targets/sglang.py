@@ -94,7 +94,7 @@ def _cut(process: Process) -> Iterator[Argument]:
 
 
 def _limits(process: Process) -> Iterator[Argument]:
-    from kcluster.physics.fractions import static_fraction
+    from kcluster.physics.fractions import running_requests, static_fraction
 
     chosen = process.serve.chosen
     limits, memory = chosen.limits, chosen.memory
@@ -109,7 +109,7 @@ def _limits(process: Process) -> Iterator[Argument]:
         )
     yield Argument(
         "--max-running-requests",
-        limits.max_num_seqs * chosen.cut.dp,
+        int(running_requests(limits.max_num_seqs, chosen.cut).value),
         f"requests decoded at a time; the SLA has {process.serve.load.concurrency} in flight",
     )
     yield Argument(
@@ -134,10 +134,12 @@ def _features(process: Process) -> Iterator[Argument]:
     offload = process.serve.serve.engine.kv_offload
     if offload:
         yield Argument("--enable-hierarchical-cache", True, "host memory behind the KV cache")
-        # By rank, in units of 10^9 bytes.
-        cut = process.serve.chosen.cut
-        size = max(1, int(offload.value / 1e9 / (cut.tp * cut.dp * cut.pp)))
-        yield Argument("--hicache-size", size, "GB of host memory a card, a share of what the spec gives the engine")
+        from kcluster.physics.fractions import host_cache_share
+
+        size = host_cache_share(offload.value, process.serve.chosen.cut)
+        yield Argument(
+            "--hicache-size", int(size.value), "GB of host memory a card, a share of what the spec gives the engine"
+        )
 
 
 def _speculative(process: Process) -> Iterator[Argument]:
