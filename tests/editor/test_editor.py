@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from kcluster.editor.actions import actions, all_fixed, whole
 from kcluster.editor.completion import Proposal, complete
 from kcluster.editor.cursor import cursor_at
-from kcluster.editor.decided import hints
+from kcluster.editor.decided import FIGURES, hints
 from kcluster.editor.hover import hover
 from kcluster.editor.names import definition, name_at, rename, uses
 from kcluster.editor.outline import outline
 from kcluster.fixes import apply_edits
 from kcluster.pipeline import Checked, check_source
+from kcluster.render.why import figures_of
 from kcluster.source import Source, Span
 from kcluster.spec.schema import every_block
 from kcluster.syntax.parser import parse
@@ -174,6 +175,16 @@ def test_hover_says_what_the_place_means(checked: Checked, word: str, says: str)
     found = hover(checked.file, checked.plan, RECIPE.index(word) + 1)
     assert found is not None
     assert says in found.text
+
+
+def test_the_figures_behind_attributes_are_figures_of_a_plan(checked: Checked) -> None:
+    """A name that no plan has would show nothing, in silence. Every attribute named is one of its block's."""
+    assert checked.plan is not None
+    known = figures_of(checked.plan.serves[0].chosen)
+    blocks = {path[-1]: block for path, block in every_block() if path}
+    for (word, attribute), names in FIGURES.items():
+        assert blocks[word].attribute(attribute) is not None, (word, attribute)
+        assert [name for name in names if name not in known] == []
 
 
 def test_hover_over_a_flag_shows_its_row() -> None:

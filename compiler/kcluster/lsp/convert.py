@@ -71,7 +71,7 @@ class Places:
 
 
 def diagnostics(document: Document, codec: PositionCodec) -> list[lsp.Diagnostic]:
-    """The findings of a document's own text; those of imported files stand at the import as further places."""
+    """The findings of a document's own text; those of a file that it imports are shown where that file is open."""
     places = Places(document.source, codec)
     return [
         _diagnostic(finding, document, places, codec)
@@ -107,15 +107,14 @@ def _diagnostic(finding: Diagnostic, document: Document, places: Places, codec: 
 def completion(proposal: Proposal, places: Places, number: int, *, snippets: bool) -> lsp.CompletionItem:
     """A proposal as the client takes it; `snippets`: whether it can fill places in."""
     snippet = bool(proposal.snippet) and snippets
+    quoted = places.source.slice(proposal.span).startswith('"')  # an editor filters by what it replaces
     return lsp.CompletionItem(
         label=proposal.label,
         kind=KINDS[proposal.kind],
         detail=proposal.detail or None,
         documentation=lsp.MarkupContent(lsp.MarkupKind.Markdown, proposal.doc) if proposal.doc else None,
         sort_text=f"{number:04}",
-        filter_text=places.source.slice(proposal.span)[:1].replace("\n", "") + proposal.label
-        if places.source.slice(proposal.span).startswith('"')
-        else proposal.label,
+        filter_text=f'"{proposal.label}' if quoted else proposal.label,
         insert_text_format=lsp.InsertTextFormat.Snippet if snippet else lsp.InsertTextFormat.PlainText,
         text_edit=lsp.TextEdit(places.range(proposal.span), proposal.snippet if snippet else proposal.text),
     )
