@@ -62,7 +62,10 @@ SUPPLEMENTS: dict[str, tuple[dict[str, Any], str]] = {
         )
     },
     "CohereLabs/c4ai-command-a-03-2025": ({"sliding_window": 4096}, "the window by the default of transformers 5.23.0"),
-    "deepseek-ai/DeepSeek-V2-Lite": ({"q_lora_rank": 0}, "no query rank: recalled of the published config.json, which was not read"),
+    "deepseek-ai/DeepSeek-V2-Lite": (
+        {"q_lora_rank": 0},
+        "no query rank: recalled of the published config.json, which was not read",
+    ),
     "LGAI-EXAONE/K-EXAONE-236B-A23B": (
         {"sliding_window": 128},
         "the window by the model's description (transformers, model_doc/exaone_moe)",

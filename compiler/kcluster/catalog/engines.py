@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
+from kcluster.physics.cut import ENGINE_NAMES
 from kcluster.values import evolve, field, frozen
 
 Version = tuple[int, ...]
@@ -25,7 +26,6 @@ _JSON: Final = ("json", "object", "json-or-str")
 _Line = tuple[Version, Version, list[str]]
 """One line of a table: a flag's columns over a run of versions, the first and the last of them first."""
 
-_NAMES: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "triton": "Triton"}
 _SIZE: Final = re.compile(r"\d+(\.\d+)?[kmgt]|\d+[KMGT]?")
 
 
@@ -202,7 +202,7 @@ class FlagTable:
 
     @property
     def _called(self) -> str:
-        return _NAMES.get(self.engine, self.engine)
+        return ENGINE_NAMES.get(self.engine, self.engine)
 
     @property
     def _versions(self) -> str:

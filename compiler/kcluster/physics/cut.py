@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from kcluster.physics.architecture import Layer
 from kcluster.values import frozen
@@ -45,6 +45,10 @@ class Cut:
     def expert_shards(self) -> int:
         """Ranks over which one stage's experts are spread, whole (ep) or sliced (tp over tp × dp)."""
         return self.tp * self.dp
+
+
+ENGINE_NAMES: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "triton": "Triton"}
+"""What people call each engine."""
 
 
 @frozen

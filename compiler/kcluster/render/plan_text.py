@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from kcluster.physics.cut import EngineVersion
+from kcluster.physics.cut import ENGINE_NAMES, EngineVersion
 from kcluster.physics.memory import measured
 from kcluster.planner.judge import asked_value
 from kcluster.planner.types import Alternative, Candidate, Plan, ServePlan
 from kcluster.render.plan_words import (
-    ENGINE_NAMES,
     card_name,
     cards_words,
     counted,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from kcluster.physics.cut import Cut
+from kcluster.physics.cut import ENGINE_NAMES, Cut
 from kcluster.physics.topology import bus_words, network_words
 from kcluster.planner.types import Candidate, ServePlan
 from kcluster.units import Figure, Unit, human
 
-ENGINE_NAMES: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "triton": "Triton"}
 UNITS: Final[dict[str, Unit]] = {
     "tokens_per_second": "tokens/s",
     "ttft": "s",

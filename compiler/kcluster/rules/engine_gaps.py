@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from kcluster.diagnostics import Diagnostic
+from kcluster.physics.cut import ENGINE_NAMES
 from kcluster.planner.types import ServePlan
 from kcluster.rules.finding import blame, finding, written
-from kcluster.targets.engines import ENGINE_NAMES
 
 _ROUTER_KEY: Final = ("`api_key` in the `router`: NGINX and HAProxy check it in front of the engine",)
 _NO_COUNTERPART: Final[dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]]] = {

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from kcluster.diagnostics import Diagnostic
+from kcluster.physics.cut import ENGINE_NAMES
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.support import BF16_CAPABILITY
 from kcluster.planner.types import Plan, ServePlan
@@ -16,9 +17,6 @@ from kcluster.rules.finding import Mark, blame, finding, gpus_of, place_of, rewr
 from kcluster.rules.registry import rule
 from kcluster.rules.words import version_text
 from kcluster.spec.types import ServeSpec, Spec
-
-ENGINE_NAMES: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "triton": "Triton"}
-
 
 QUANTIZATION_METHODS: Final = {
     "bnb": ("bitsandbytes",),

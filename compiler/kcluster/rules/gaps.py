@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kcluster.diagnostics import Diagnostic
+from kcluster.physics.cut import ENGINE_NAMES
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.rules.finding import Mark, Place, blame, finding, head_of, place_of
 from kcluster.rules.registry import rule
 from kcluster.rules.router_gaps import router_needs
 from kcluster.rules.routing import router_of
 from kcluster.spec.types import ServeSpec
-from kcluster.targets.engines import ENGINE_NAMES
 
 
 @rule("KC605", stage="plan")

@@ -1,10 +1,6 @@
-"""Engines as targets speak of them: their names, and what each has no counterpart for."""
+"""What differs between the servers of engines for every target that speaks to them."""
 
 from __future__ import annotations
-
-from typing import Final
-
-ENGINE_NAMES: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "triton": "Triton"}
 
 
 def health_path(engine: str) -> str:

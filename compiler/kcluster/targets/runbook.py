@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from kcluster.physics.cut import ENGINE_NAMES
 from kcluster.physics.results import Memory, Performance
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.targets.containers import engine_image
-from kcluster.targets.engines import ENGINE_NAMES
 from kcluster.targets.header import header_lines, spec_name
 from kcluster.targets.hosts.firewall import firewalls
 from kcluster.targets.hosts.folders import host_fronts, on_hosts

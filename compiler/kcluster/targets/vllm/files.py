@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from kcluster.catalog.engines import FlagValue
+from kcluster.physics.cut import ENGINE_NAMES
 from kcluster.planner.types import Plan
-from kcluster.targets.engines import ENGINE_NAMES
 from kcluster.targets.header import comment_header
 from kcluster.targets.layout import Process, model_location
 from kcluster.targets.shell import (
