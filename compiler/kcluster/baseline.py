@@ -26,25 +26,31 @@ class NotABaseline(ValueError):
 
 @frozen
 class Baseline:
-    """Fingerprint → the gravest severity that is known and put off."""
+    """Fingerprint → the gravest severity that is known and put off, and the file, relative to the baseline's folder."""
 
-    known: dict[str, Severity]
+    known: dict[str, tuple[Severity, str]]
 
-    def new(self, found: Iterable[Diagnostic], folder: str) -> tuple[tuple[Diagnostic, ...], int, int]:
-        """The findings that are not known (suppressed ones stay), how many are, and how many known ones are gone.
+    def new(
+        self, found: Iterable[Diagnostic], folder: str, judged: Iterable[str]
+    ) -> tuple[tuple[Diagnostic, ...], int, int]:
+        """The findings that are not known (suppressed ones stay), how many are, and how many known ones of the files that were
+        judged whole are gone.
 
         Args:
             folder: the baseline's folder, as paths of findings name it; empty for the working folder.
+            judged: the paths of those files, as findings name them.
         """
         kept = []
         used = set()
         for one, mark in _marked(found, folder):
-            severity = self.known.get(mark)
+            severity, _ = self.known.get(mark, (None, ""))
             if severity is not None and _GRAVITY[one.severity] <= _GRAVITY[severity] and not one.suppressed:
                 used.add(mark)
             else:
                 kept.append(one)
-        return tuple(kept), len(used), len(self.known) - len(used)
+        whole = {_relative(path, folder) for path in judged}
+        gone = sum(path in whole and mark not in used for mark, (_, path) in self.known.items())
+        return tuple(kept), len(used), gone
 
 
 def read(text: str) -> Baseline:
@@ -57,12 +63,12 @@ def read(text: str) -> Baseline:
         table: Any = json.loads(text)
         if table["schema"] != SCHEMA:
             raise NotABaseline(f"its schema is not {SCHEMA}")
-        known = {str(row["fingerprint"]): row["severity"] for row in table["findings"]}
+        known = {str(row["fingerprint"]): (row["severity"], str(row["path"])) for row in table["findings"]}
     except NotABaseline:
         raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotABaseline("it is not a baseline of kcluster") from error
-    if not all(severity in _GRAVITY for severity in known.values()):
+    if not all(severity in _GRAVITY for severity, _ in known.values()):
         raise NotABaseline("it holds severities that there are not")
     return Baseline(known)
 

@@ -13,7 +13,7 @@ import pytest
 from kcluster.cli import lint_command, linting
 from kcluster.render import FORMATS
 
-from .inprocess import MISSPELT, SOUND, WARNED, Cli
+from .inprocess import MISSPELT, SOUND, WARNED, Cli, command
 
 
 def codes(cli: Cli, *arguments: str) -> list[str]:
@@ -91,6 +91,15 @@ def test_a_baseline_holds_from_any_folder(cli: Cli, monkeypatch: pytest.MonkeyPa
     assert cli.run("lint", str(cli.folder / "a.kcluster"), "--baseline", "../known.json") == 0
 
 
+def test_a_baseline_says_gone_only_of_files_that_were_judged_whole(cli: Cli) -> None:
+    cli.write(a=MISSPELT, b=SOUND)
+    cli.run("lint", "--baseline", "known.json", "--write-baseline")
+    assert cli.run("lint", "--baseline", "known.json", "b.kcluster") == 0 and "gone" not in cli.out
+    assert cli.run("lint", "--baseline", "known.json", "--select", "KC2") == 0 and "gone" not in cli.out
+    cli.write(a=SOUND)
+    assert cli.run("lint", "--baseline", "known.json") == 0 and "(1 of the baseline gone)" in cli.out
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "x", "findings": []}', "[" * 100_000, "\udcff"])
 def test_what_is_no_baseline(cli: Cli, text: str) -> None:
     cli.write(a=SOUND)
@@ -114,6 +123,23 @@ def test_standard_input(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     typed(MISSPELT)
     assert cli.run("lint", "--fix", "-") == 0
     assert cli.out == SOUND and "fixed 1 finding" in cli.err
+
+
+@pytest.mark.parametrize("words", ["lint --fix", "fmt"])
+def test_what_came_from_standard_input_goes_to_standard_output(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """Editors name the file that a text is of; the file itself, which may be older, is theirs to write."""
+    cli.write(a="# older\n")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(MISSPELT.encode())))
+    cli.run(*words.split(), "-", "--stdin-filename", "a.kcluster")
+    assert cli.out.startswith("model llama {") and "serve chat {" in cli.out
+    assert (cli.folder / "a.kcluster").read_text() == "# older\n"
+
+
+def test_standard_input_that_is_no_text_is_handed_on_as_it_is(cli: Cli) -> None:
+    for data in (MISSPELT.encode() + b"# caf\xe9", MISSPELT.encode("utf-16"), SOUND.removesuffix("\n").encode()):
+        assert command("lint", "--fix", "-", cwd=cli.folder, data=data).stdout == data
 
 
 def test_names_and_bytes_that_are_no_text(cli: Cli) -> None:

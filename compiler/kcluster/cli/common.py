@@ -33,11 +33,13 @@ def complain(text: str) -> None:
 
 @frozen
 class Input:
-    """One spec to read: the path that findings name, its bytes, and the folder that its relative paths start from."""
+    """One spec to read: the path that findings name, its bytes, the folder that its relative paths start from, and whether it came
+    from standard input, whatever its path says."""
 
     path: str
     data: bytes
     folder: Path
+    from_stdin: bool = False
 
 
 def add_paths(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
@@ -93,7 +95,8 @@ def _expand(
     if path == STDIN:
         name = stdin_filename or "<stdin>"
         folder = Path(name).parent if stdin_filename else Path()
-        yield Input(shown_path(Path(name)) if stdin_filename else name, sys.stdin.buffer.read(), folder)
+        shown = shown_path(Path(name)) if stdin_filename else name
+        yield Input(shown, sys.stdin.buffer.read(), folder, from_stdin=True)
         return
     files = [path]
     if os.path.isdir(path):
@@ -183,6 +186,13 @@ def width_of(stream: TextIO) -> int:
     from shutil import get_terminal_size
 
     return max(60, min(get_terminal_size((100, 24)).columns, 140))
+
+
+def hand_on(data: bytes) -> None:
+    """Write a file's bytes to standard output as they are: what came from standard input goes back there."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def say(text: str) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kcluster.cli.common import FINDINGS, OK, STDIN, Input, difference, replace_file, say
+from kcluster.cli.common import FINDINGS, OK, Input, difference, hand_on, replace_file, say
 from kcluster.cli.linting import Settings, source_of
 from kcluster.diagnostics import Diagnostic
 from kcluster.fixes import Fixed, fix
@@ -29,17 +29,14 @@ def mend(specs: Sequence[Input], arguments: argparse.Namespace, settings: Settin
         now = _with_text(one, fixed.text) if fixed is not None else one
         mended.append(now)
         left += sum(found.severity == "error" and not found.suppressed for found in fixed.left) if fixed else 0
-        from_stdin = STDIN in arguments.paths and not Path(one.path).exists()
+        if one.from_stdin and not arguments.diff:
+            hand_on(now.data)
         if fixed is None or now.data == one.data:
-            if from_stdin and not arguments.diff:
-                say(one.data.decode("utf-8", "replace"))
             continue
         number, files = number + len(fixed.applied), files + 1
         if arguments.diff:
             say(difference(one.path, one.data.decode(), now.data.decode(), "fixed"))
-        elif from_stdin:
-            say(now.data.decode())
-        else:
+        elif not one.from_stdin:
             replace_file(Path(one.path), now.data)
     _report(number, files, "would fix" if arguments.diff else "fixed")
     return tuple(mended), FINDINGS if number or left else OK

@@ -12,13 +12,13 @@ from pathlib import Path
 from kcluster.cli.common import (
     FINDINGS,
     OK,
-    STDIN,
     USAGE,
     Input,
     add_color,
     add_paths,
     complain,
     difference,
+    hand_on,
     inputs,
     replace_file,
     say,
@@ -59,7 +59,6 @@ def _format(one: Input, arguments: argparse.Namespace) -> int:
         return FINDINGS
     text = format_source(source)
     data = text.encode()
-    from_stdin = STDIN in arguments.paths
     if arguments.check or arguments.diff:
         if data == one.data:
             return OK
@@ -68,8 +67,8 @@ def _format(one: Input, arguments: argparse.Namespace) -> int:
         else:
             say(f"would format {one.path}")
         return FINDINGS
-    if from_stdin:
-        say(text)
+    if one.from_stdin:
+        hand_on(data)
     elif data != one.data:
         replace_file(Path(one.path), data)
         say(f"formatted {one.path}")

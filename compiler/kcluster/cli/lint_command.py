@@ -102,7 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
         return USAGE if unreadable else OK
     hidden = ""
     if arguments.baseline:
-        found, hidden = _without_known(arguments.baseline, found, reads)
+        judged = () if settings.select or settings.ignore else [one.path for one in specs]
+        found, hidden = _without_known(arguments.baseline, found, judged, reads)
     text = _text(found, arguments, len(specs), hidden)
     code = _exit_code(found, strict=arguments.strict)
     if arguments.fix and STDIN in arguments.paths:
@@ -227,8 +228,11 @@ def _write_baseline(path: str, found: tuple[Diagnostic, ...]) -> None:
     say(f"{path} now holds {number} finding{'' if number == 1 else 's'}")
 
 
-def _without_known(path: str, found: tuple[Diagnostic, ...], reads: Reads) -> tuple[tuple[Diagnostic, ...], str]:
-    """The findings that the baseline does not hold, and a word about those that it does."""
+def _without_known(
+    path: str, found: tuple[Diagnostic, ...], judged: Sequence[str], reads: Reads
+) -> tuple[tuple[Diagnostic, ...], str]:
+    """The findings that the baseline does not hold, and a word about those that it does. Only of files that were judged whole can
+    it be said that a known finding is gone."""
     from kcluster.baseline import NotABaseline, read
 
     try:
@@ -239,7 +243,7 @@ def _without_known(path: str, found: tuple[Diagnostic, ...], reads: Reads) -> tu
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
     except (NotABaseline, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be used as a baseline: {error}") from None
-    kept, known, gone = baseline.new(found, _folder_of(path))
+    kept, known, gone = baseline.new(found, _folder_of(path), judged)
     said = [f"{known} in the baseline"] if known else []
     said += [f"{gone} of the baseline gone"] if gone else []
     return kept, f" ({', '.join(said)})" if said else ""
