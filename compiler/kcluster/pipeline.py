@@ -3,7 +3,7 @@ this way; none has one of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kcluster.diagnostics import Diagnostic, in_order
@@ -13,8 +13,6 @@ from kcluster.source import Source
 from kcluster.spec.types import Spec
 from kcluster.syntax.ast import File
 from kcluster.values import frozen
-
-ReadFile = Callable[[Path], bytes]
 
 
 @frozen
@@ -40,6 +38,7 @@ def check_source(
     before: tuple[Diagnostic, ...] = (),
     trace: Reads | None = None,
     read: Callable[[str], bytes] | None = None,
+    typed: Mapping[str, bytes] | None = None,
 ) -> Checked:
     """Parse, resolve, plan and judge one source.
 
@@ -50,6 +49,7 @@ def check_source(
         before: findings of decoding the file.
         trace: told of everything that is read from disk.
         read: reads a path in place of the disk.
+        typed: contents by real path that come before the disk's: an editor's open files.
     """
     from kcluster.rules import run as run_rules
     from kcluster.spec.resolve import resolve
@@ -57,7 +57,7 @@ def check_source(
     from kcluster.syntax.parser import parse
 
     file, syntax_findings = parse(source)
-    spec, spec_findings = resolve(file, folder=folder, read=read, syntax=syntax_findings, trace=trace)
+    spec, spec_findings = resolve(file, folder=folder, read=read, syntax=syntax_findings, trace=trace, typed=typed)
     plan: Plan | None = None
     if spec is not None:
         from kcluster.planner.plan import plan as make_plan

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given, settings
@@ -36,7 +38,7 @@ def at(text: str) -> tuple[str, int]:
     return text.replace("‸", ""), offset
 
 
-def proposed(text: str, versions: tuple[tuple[int, ...], ...] = ()) -> tuple[Proposal, ...]:
+def proposed(text: str, versions: Mapping[str, tuple[int, ...]] = MappingProxyType({})) -> tuple[Proposal, ...]:
     text, offset = at(text)
     return complete(cursor_at(text, offset), (parse(Source("t", text))[0],), versions)
 
@@ -90,8 +92,9 @@ def test_completions_fit_the_place(text: str, there: list[str], absent: list[str
 
 def test_the_flags_are_those_of_the_version_asked_for() -> None:
     text = 'serve a { engine vllm { args { "--‸" } } }'
-    new, old = ({one.label for one in proposed(text, (version,))} for version in ((0, 33), (0, 11)))
+    new, old = ({one.label for one in proposed(text, {"vllm": version})} for version in ((0, 33), (0, 11)))
     assert new - old and old - new
+    assert {one.label for one in proposed(text, {"sglang": (0, 5)})} == new, "the version of another engine in the spec"
     assert '"--enable-eplb" = on' in {
         one.text for one in proposed('serve a { engine vllm { args { "--enable-epl‸" } } }')
     }

@@ -253,6 +253,71 @@ def test_settings_of_the_project_hold(editor: Editor) -> None:
     ]
 
 
+def test_an_imported_file_that_is_open_counts_as_it_is_typed(editor: Editor) -> None:
+    parts = RECIPE.index("serve chat")
+    (editor.folder / "cards.kcluster").write_text(RECIPE[:parts])
+    main = 'import "cards.kcluster"\n\n' + RECIPE[parts:]
+    assert "KC207" in [one.code for one in editor.show("whole.kcluster", main)]
+    uri = editor.uri("whole.kcluster")
+    slip = RECIPE[:parts].replace("context     = 8K", "context     = 8GB")
+
+    # What is wrong in it shows at the import, with the way there, until it is opened itself.
+    (editor.folder / "cards.kcluster").write_text(slip)
+    editor.client.text_document_did_save(lsp.DidSaveTextDocumentParams(editor.document("whole.kcluster")))
+    editor.wait(lambda: "KC103" in [one.code for one in editor.published[uri].diagnostics])
+    shown = next(one for one in editor.published[uri].diagnostics if one.code == "KC103")
+    assert shown.message.startswith("cards.kcluster:17: ")
+    assert shown.range == lsp.Range(lsp.Position(0, 7), lsp.Position(0, 23))
+    assert shown.related_information is not None
+    assert shown.related_information[0].location.uri == editor.uri("cards.kcluster")
+    assert shown.related_information[0].location.range.start == position(slip, "8GB")
+    assert "KC103" in [one.code for one in editor.show("cards.kcluster", slip)]
+    editor.wait(lambda: not editor.published[uri].diagnostics)
+
+    # What is typed into it counts before it is saved, and a new name is written in both.
+    editor.show("cards.kcluster", RECIPE[:parts])
+    editor.wait(lambda: "KC207" in [one.code for one in editor.published[uri].diagnostics])
+    asked = lsp.RenameParams(editor.document("cards.kcluster"), position(RECIPE, "agents {"), "crew")
+    edit = editor.run(editor.client.text_document_rename_async(asked))
+    assert edit is not None and edit.changes is not None
+    assert applied(main, list(edit.changes[uri])) == main.replace("= agents", "= crew")
+    assert applied(RECIPE[:parts], list(edit.changes[editor.uri("cards.kcluster")])) == RECIPE[:parts].replace(
+        "sla agents", "sla crew"
+    )
+
+    # Closed, the disk's text counts again.
+    editor.client.text_document_did_close(lsp.DidCloseTextDocumentParams(editor.document("cards.kcluster")))
+    editor.wait(lambda: "KC103" in [one.code for one in editor.published[uri].diagnostics])
+    editor.wait(lambda: not editor.published[editor.uri("cards.kcluster")].diagnostics)
+
+
+def test_odd_places_are_answered(editor: Editor) -> None:
+    """Beyond a line and the text, with line ends of Windows and characters beyond the first plane."""
+    for text in (
+        "",
+        "\n",
+        RECIPE.replace("\n", "\r\n"),
+        "# \U0001f600\n" + RECIPE,
+        RECIPE[: len(RECIPE) // 2],
+        "model a {\x00}",
+    ):
+        found = editor.show("odd.kcluster", text)
+        document = editor.document("odd.kcluster")
+        lines = text.replace("\r\n", "\n").split("\n")
+        places = [lsp.Position(line, 2 * len(lines[line]) + 5) for line in range(0, len(lines), 7)]
+        for place in (*places, lsp.Position(9999, 3), lsp.Position(0, 2**31 - 1)):
+            editor.run(editor.client.text_document_hover_async(lsp.HoverParams(document, place)))
+            editor.run(editor.client.text_document_prepare_rename_async(lsp.PrepareRenameParams(document, place)))
+            offered = editor.run(editor.client.text_document_completion_async(lsp.CompletionParams(document, place)))
+            assert isinstance(offered, lsp.CompletionList)
+            for one in offered.items:
+                assert isinstance(one.text_edit, lsp.TextEdit)
+                end = one.text_edit.range.end
+                assert end.line < len(lines)
+                assert end.character <= len(lines[end.line].encode("utf-16-le")) // 2
+        assert all(one.range.end.line < len(lines) for one in found)
+
+
 def test_it_ends_when_told(tmp_path: Path) -> None:
     one = Editor(tmp_path)
     assert one.stop() == 0

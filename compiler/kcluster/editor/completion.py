@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from kcluster.diagnostics.codes import CODES
@@ -53,13 +54,13 @@ class Proposal:
 
 
 def complete(
-    cursor: Cursor, files: tuple[File, ...], versions: tuple[tuple[int, ...], ...] = ()
+    cursor: Cursor, files: tuple[File, ...], versions: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 ) -> tuple[Proposal, ...]:
     """Proposals at a cursor, best first.
 
     Args:
         files: the file and those that it imports, for their names.
-        versions: the versions of the engines that the spec resolved to, for the flags in `args`.
+        versions: the version that the spec resolved to of each engine in it, for the flags in `args`.
     """
     if cursor.comment:
         found = _codes(cursor)
@@ -87,7 +88,7 @@ def _codes(cursor: Cursor) -> Iterator[Proposal]:
             yield Proposal(code.code, "code", code.code, span, code.name, code.summary)
 
 
-def _items(cursor: Cursor, versions: tuple[tuple[int, ...], ...]) -> Iterator[Proposal]:
+def _items(cursor: Cursor, versions: Mapping[str, tuple[int, ...]]) -> Iterator[Proposal]:
     """What an item of the block may begin with."""
     schema = cursor.schema
     if schema is None:
@@ -249,14 +250,14 @@ def _units(cursor: Cursor, row: AttributeSchema) -> Iterator[Proposal]:
         yield Proposal(unit, "unit", unit, span, row.doc)
 
 
-def _flags(cursor: Cursor, versions: tuple[tuple[int, ...], ...]) -> Iterator[Proposal]:
+def _flags(cursor: Cursor, versions: Mapping[str, tuple[int, ...]]) -> Iterator[Proposal]:
     """Flags of the engine around, of the version that the spec asks for; written ones left out."""
     from kcluster.catalog.engines import engine_versions, flag_table
 
     outer = cursor.frames[-2] if len(cursor.frames) > 1 else cursor.frame
     engine = outer.labels[0] if outer.labels else "vllm"
     known = engine_versions(engine)
-    table = flag_table(engine, versions[0] if versions else known[-1]) if known else None
+    table = flag_table(engine, versions.get(engine, known[-1])) if known else None
     if table is None:
         return
     for name, flag in sorted(table.flags.items()):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+import posixpath
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 from lsprotocol import types as lsp
@@ -14,6 +16,7 @@ from kcluster.editor.outline import Entry
 from kcluster.lsp.documents import Document, uri_of
 from kcluster.render.places import url
 from kcluster.source import Source, Span
+from kcluster.syntax.ast import Import
 
 SEVERITY: Final[dict[Severity, lsp.DiagnosticSeverity]] = {
     "error": lsp.DiagnosticSeverity.Error,
@@ -70,17 +73,30 @@ class Places:
         return [self.edit(one) for one in edits]
 
 
-def diagnostics(document: Document, codec: PositionCodec) -> list[lsp.Diagnostic]:
-    """The findings of a document's own text; those of a file that it imports are shown where that file is open."""
-    places = Places(document.source, codec)
-    return [
-        _diagnostic(finding, document, places, codec)
-        for finding in document.findings
-        if finding.source.path == document.source.path
-    ]
+def diagnostics(document: Document, codec: PositionCodec, opened: Container[str] = ()) -> list[lsp.Diagnostic]:
+    """A document's findings: those of its own text, and at its imports those of files that are not among the `opened`."""
+    own = document.source.path
+    made = [_diagnostic(one, document, codec) for one in document.findings if one.source.path == own]
+    away = [one for one in document.findings if one.source.path != own and one.source.path not in opened]
+    return [*made, *(_of_import(one, document, codec) for one in away)]
 
 
-def _diagnostic(finding: Diagnostic, document: Document, places: Places, codec: PositionCodec) -> lsp.Diagnostic:
+def _of_import(finding: Diagnostic, document: Document, codec: PositionCodec) -> lsp.Diagnostic:
+    """A finding of another file, where this one brings that in, with the place that it is about."""
+    path, folder = finding.source.path, posixpath.dirname(document.source.path)
+    imports = [one for one in document.file.items if isinstance(one, Import)]
+    direct = [one for one in imports if posixpath.normpath(posixpath.join(folder, one.path.text)) == path]
+    span = (direct or imports)[0].path.span if imports else Span(0, 0)
+    shown = _diagnostic(finding, document, codec)
+    there = lsp.DiagnosticRelatedInformation(lsp.Location(uri_of(finding.source, document), shown.range), "here")
+    line = finding.source.position(finding.span.start).line
+    shown.message = f"{os.path.relpath(path, folder or '.')}:{line}: {shown.message}"
+    shown.related_information = [there, *(shown.related_information or ())]
+    shown.range = Places(document.source, codec).range(span)
+    return shown
+
+
+def _diagnostic(finding: Diagnostic, document: Document, codec: PositionCodec) -> lsp.Diagnostic:
     message = "\n".join((finding.message, *finding.notes, *(f"help: {line}" for line in finding.help)))
     related = [
         lsp.DiagnosticRelatedInformation(
@@ -94,7 +110,7 @@ def _diagnostic(finding: Diagnostic, document: Document, places: Places, codec: 
     ]
     page = url(finding.code)
     return lsp.Diagnostic(
-        range=places.range(finding.span),
+        range=Places(finding.source, codec).range(finding.span),
         message=message,
         severity=SEVERITY[finding.severity],
         code=finding.code,

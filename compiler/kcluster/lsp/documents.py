@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -17,10 +19,12 @@ from kcluster.values import define
 
 @define(eq=False)
 class Document:
-    """One open text. `folder` is None for a text without a place on a disk."""
+    """One open text. `folder` is None for a text without a place on a disk; `typed` gives the open texts by real path, which come
+    before the disk's where this one imports them."""
 
     uri: str
     source: Source
+    typed: Callable[[], Mapping[str, bytes]]
     version: int | None = None
     folder: Path | None = None
     _checked: Checked | None = None
@@ -30,7 +34,7 @@ class Document:
     def checked(self) -> Checked:
         """Tree, spec, plan and findings of the text as it is."""
         if self._checked is None:
-            self._checked = check_source(self.source, folder=self.folder)
+            self._checked = self._check(self.source)
             self._found = self.wanted(self._checked.diagnostics)
         return self._checked
 
@@ -72,7 +76,15 @@ class Document:
 
     def check(self, text: str) -> tuple[Diagnostic, ...]:
         """The findings of another text in this one's place."""
-        return check_source(Source(self.source.path, text), folder=self.folder).diagnostics
+        return self._check(Source(self.source.path, text)).diagnostics
+
+    def _check(self, source: Source) -> Checked:
+        return check_source(source, folder=self.folder, typed=self.typed())
+
+    def imports(self, other: Document) -> bool:
+        """Whether its spec was made of another one's text as well; of a text that gave no spec nobody knows, and it may be."""
+        spec = self.checked.spec
+        return self is not other and (spec is None or any(one.path == other.source.path for one in spec.sources))
 
     def forget(self) -> None:
         """Judge anew when next asked: a file that this one reads may have changed."""
@@ -90,7 +102,7 @@ class Documents:
         path = path_of(uri)
         name = path.as_posix() if path is not None else uri
         folder = path.parent if path is not None else None
-        document = self.open[uri] = Document(uri, Source(name, text), version, folder)
+        document = self.open[uri] = Document(uri, Source(name, text), self.typed, version, folder)
         return document
 
     def get(self, uri: str) -> Document | None:
@@ -98,6 +110,25 @@ class Documents:
 
     def drop(self, uri: str) -> None:
         self.open.pop(uri, None)
+
+    def typed(self) -> dict[str, bytes]:
+        """The open texts by real path."""
+        return {
+            os.path.realpath(one.source.path): one.source.text.encode()
+            for one in self.open.values()
+            if one.folder is not None
+        }
+
+    def importing(self, document: Document) -> tuple[Document, ...]:
+        """The open documents that import one, or may."""
+        return tuple(one for one in self.open.values() if one.imports(document))
+
+    def files(self, document: Document) -> tuple[File, ...]:
+        """A document's tree, those of the files that it imports, and of the open ones that import it: where its names stand."""
+        found = {one.source.path: one for one in document.files}
+        for other in self.importing(document):
+            found.setdefault(other.source.path, other.file)
+        return tuple(found.values())
 
 
 def path_of(uri: str) -> Path | None:

@@ -4,6 +4,7 @@ changes that came in together."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Final
 
 from lsprotocol import types as lsp
@@ -52,16 +53,29 @@ class Server(LanguageServer):
         return bool(item and item.snippet_support)
 
     def publish(self, document: Document) -> None:
-        self.text_document_publish_diagnostics(
-            lsp.PublishDiagnosticsParams(document.uri, diagnostics(document, self.codec), document.version)
-        )
+        opened = {one.source.path for one in self.documents.open.values()}
+        found = diagnostics(document, self.codec, opened)
+        self.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(document.uri, found, document.version))
 
-    async def judge_soon(self, uri: str) -> None:
+    def take(self, uri: str, text: str, version: int | None) -> None:
+        """Take over a document's text at once, so that a question right behind it is about this one."""
+        document = self.documents.put(uri, text, version)
+        self.judge_soon(document)
+        self.judge_anew(self.documents.importing(document))
+
+    def judge_anew(self, documents: Iterable[Document]) -> None:
+        """Judge documents again: what they read, of the disk or of other open texts, is not what it was."""
+        for document in documents:
+            document.forget()
+            self.judge_soon(document)
+
+    def judge_soon(self, document: Document) -> None:
         """Judge a document when the messages that are in already have been taken: of several keystrokes only the last."""
-        if uri in self.waiting:
-            return
-        self.waiting.add(uri)
-        await asyncio.sleep(0)
+        if document.uri not in self.waiting:
+            self.waiting.add(document.uri)
+            asyncio.get_running_loop().call_soon(self._judge, document.uri)
+
+    def _judge(self, uri: str) -> None:
         self.waiting.discard(uri)
         document = self.documents.get(uri)
         if document is not None:
@@ -80,37 +94,32 @@ def make_server() -> Server:
 
 def _texts(server: Server) -> None:
     @server.feature(lsp.TEXT_DOCUMENT_DID_OPEN)
-    async def opened(params: lsp.DidOpenTextDocumentParams) -> None:
+    def opened(params: lsp.DidOpenTextDocumentParams) -> None:
         item = params.text_document
-        server.documents.put(item.uri, item.text, item.version)
-        await server.judge_soon(item.uri)
+        server.take(item.uri, item.text, item.version)
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_CHANGE)
-    async def changed(params: lsp.DidChangeTextDocumentParams) -> None:
+    def changed(params: lsp.DidChangeTextDocumentParams) -> None:
         item = params.text_document
-        # The whole text is what was agreed on; pygls has put it together.
-        text = params.content_changes[-1].text if params.content_changes else ""
-        server.documents.put(item.uri, text, item.version)
-        await server.judge_soon(item.uri)
+        if params.content_changes:  # whole texts are what was agreed on; the last one holds
+            server.take(item.uri, params.content_changes[-1].text, item.version)
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_CLOSE)
     def closed(params: lsp.DidCloseTextDocumentParams) -> None:
-        server.documents.drop(params.text_document.uri)
-        server.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(params.text_document.uri, []))
+        uri = params.text_document.uri
+        document = server.documents.get(uri)
+        others = server.documents.importing(document) if document is not None else ()
+        server.documents.drop(uri)
+        server.text_document_publish_diagnostics(lsp.PublishDiagnosticsParams(uri, []))
+        server.judge_anew(others)
 
     @server.feature(lsp.TEXT_DOCUMENT_DID_SAVE)
-    async def saved(params: lsp.DidSaveTextDocumentParams) -> None:
-        await _all_anew()
+    def saved(params: lsp.DidSaveTextDocumentParams) -> None:
+        server.judge_anew(tuple(server.documents.open.values()))
 
     @server.feature(lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES)
-    async def files_changed(params: lsp.DidChangeWatchedFilesParams) -> None:
-        await _all_anew()
-
-    async def _all_anew() -> None:
-        """Imports, configs and settings are read from disk: judge every open text again."""
-        for document in tuple(server.documents.open.values()):
-            document.forget()
-            await server.judge_soon(document.uri)
+    def files_changed(params: lsp.DidChangeWatchedFilesParams) -> None:
+        server.judge_anew(tuple(server.documents.open.values()))
 
 
 def _questions(server: Server) -> None:
@@ -136,7 +145,8 @@ def _questions(server: Server) -> None:
         places = server.places(document.source)
         cursor = cursor_at(document.source.text, places.offset(params.position))
         spec = document.checked.spec
-        versions = tuple(one.engine.version.value for one in spec.serves) if spec is not None else ()
+        engines = [one.engine for one in spec.serves] if spec is not None else []
+        versions = {one.name.value: one.version.value for one in engines}
         found = complete(cursor, document.files, versions)
         items = [completion(one, places, number, snippets=server.snippets) for number, one in enumerate(found)]
         return lsp.CompletionList(is_incomplete=False, items=items)
@@ -167,7 +177,7 @@ def _questions(server: Server) -> None:
             return []
         return [
             lsp.Location(uri_of(one.source, document), server.places(one.source).range(one.span))
-            for one in uses(found.name, document.files)
+            for one in uses(found.name, server.documents.files(document))
             if params.context.include_declaration or not one.defines
         ]
 
@@ -224,7 +234,7 @@ def _changes(server: Server) -> None:
         found = name_at(document.file, server.places(document.source).offset(params.position))
         if found is None:
             return None
-        edits = rename(found.name, params.new_name, document.files)
+        edits = rename(found.name, params.new_name, server.documents.files(document))
         if isinstance(edits, str):
             from pygls.exceptions import JsonRpcInvalidParams
 

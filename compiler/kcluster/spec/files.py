@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -34,9 +34,10 @@ class Files:
     Attributes:
         folder: the folder of the file asked for; None where nothing may be read from disk.
         root: the folder that imports must stay in; None for the nearest project root above `folder`.
-        read: reads a path in place of the disk (an editor's open files, a test's); it may raise OSError or LookupError.
+        read: reads a path in place of the disk (a revision of git, a test's); it may raise OSError or LookupError.
         shown: the folder of the file asked for as findings name it, `/` between its parts, empty for the working folder.
         trace: told of everything that is read from disk.
+        typed: contents by real path that come before the disk's: an editor's open files.
     """
 
     folder: Path | None
@@ -44,6 +45,7 @@ class Files:
     read: ReadFile | None
     shown: str = ""
     trace: Reads | None = None
+    typed: Mapping[str, bytes] | None = None
 
     @property
     def reads(self) -> bool:
@@ -93,7 +95,8 @@ class Files:
                 self.untold()
                 data = self.read(self.place(path))
             else:
-                data = _from_disk(self.place(path), limit)
+                typed = self.typed.get(self.identity(path)) if self.typed else None
+                data = _from_disk(self.place(path), limit) if typed is None else typed
         except Unreadable:
             self.untold()
             raise

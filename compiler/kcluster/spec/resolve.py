@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -48,6 +49,7 @@ def resolve(
     read: ReadFile | None = None,
     syntax: tuple[Diagnostic, ...] = (),
     trace: Reads | None = None,
+    typed: Mapping[str, bytes] | None = None,
 ) -> tuple[Spec | None, tuple[Diagnostic, ...]]:
     """Resolve a parsed file with everything that it imports.
 
@@ -60,6 +62,7 @@ def resolve(
         syntax: what parsing the file found, so that what only follows from it is not reported again; asked of the parser where
             it is not given. It is not part of the findings returned; what parsing imported files finds is.
         trace: told of everything that is read from disk.
+        typed: contents by real path that come before the disk's.
 
     Returns:
         The spec with every block that could be built, and the findings in order; None for a file of which nothing could be
@@ -72,7 +75,7 @@ def resolve(
     if folder is None and root is not None:
         folder = root
     shown = posixpath.dirname(file.source.path)
-    files = Files(folder, root, read, shown, trace)
+    files = Files(folder, root, read, shown, trace, typed)
     loaded = load(file, files, findings)
     broken.learn(findings.found)
     own = len(findings.found)
