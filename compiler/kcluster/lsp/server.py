@@ -146,7 +146,7 @@ def _questions(server: Server) -> None:
         cursor = cursor_at(document.source.text, places.offset(params.position))
         spec = document.checked.spec
         engines = [one.engine for one in spec.serves] if spec is not None else []
-        versions = {one.name.value: one.version.value for one in engines}
+        versions: dict[str, tuple[int, ...]] = {one.name.value: one.version.value for one in engines}
         found = complete(cursor, document.files, versions)
         items = [completion(one, places, number, snippets=server.snippets) for number, one in enumerate(found)]
         return lsp.CompletionList(is_incomplete=False, items=items)
