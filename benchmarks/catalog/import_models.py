@@ -20,12 +20,42 @@ from kcluster.physics.weights import packed
 
 DATE = "2026-11-23"
 
+BY_CLASS = "what the collected copy lacks by the defaults of transformers 5.23.0, settled by the published total"
+
 SUPPLEMENTS: dict[str, tuple[dict[str, Any], str]] = {
     # fields that the collected copy of a config lacks, and where they were read instead
     "google/gemma-3-27b-it": (
-        {"vocab_size": 262208, "max_position_embeddings": 131072},
+        {"vocab_size": 262208, "max_position_embeddings": 131072, "vision_config": {"vision_use_head": False}},
         "vocabulary and length as gemma-3-12b-it; settled by the published total",
     ),
+    "google/gemma-3-12b-it": (
+        {
+            "head_dim": 256,
+            "vocab_size": 262208,
+            "max_position_embeddings": 131072,
+            "vision_config": {"vision_use_head": False},
+        },
+        BY_CLASS,
+    ),
+    "google/gemma-3-4b-it": (
+        {
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 256,
+            "vocab_size": 262208,
+            "max_position_embeddings": 131072,
+            "vision_config": {"vision_use_head": False},
+        },
+        BY_CLASS,
+    ),
+    "google/gemma-3-1b-it": ({"head_dim": 256}, BY_CLASS),
+    # where the class would take something
+    **{
+        model: ({"hidden_size_per_layer_input": 0, "vision_config": {"num_key_value_heads": 16, "head_dim": 72}}, "")
+        for model in ("google/gemma-4-26B-A4B", "google/gemma-4-31B-it")
+    },
+    "ibm-granite/granite-4.0-h-micro": ({"num_local_experts": 0}, ""),
+    "tiiuae/Falcon-H1-0.5B-Base": ({"mamba_d_ssm": 1536}, ""),
     "LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct": ({"num_hidden_layers": 32}, "layers by the size in the model's name"),
     **{
         f"Qwen/Qwen3.5-{size}": (
@@ -71,7 +101,7 @@ SUPPLEMENTS: dict[str, tuple[dict[str, Any], str]] = {
         "the window by the model's description (transformers, model_doc/exaone_moe)",
     ),
     "baidu/ERNIE-4.5-300B-A47B-Paddle": (
-        {"num_nextn_predict_layers": 1},
+        {"num_nextn_predict_layers": 1, "moe_num_shared_experts": 0},
         "MTP layer settled by the published total",
     ),
 }
@@ -157,9 +187,21 @@ def with_types(row: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "model_type": row["model_type"], "architectures": row["architectures"]}
 
 
+def supplemented(config: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """A config with what it lacks of some further fields, also in its tables."""
+    found = dict(config)
+    for key, value in more.items():
+        stated = found.get(key)
+        if isinstance(stated, dict) and isinstance(value, dict):
+            found[key] = supplemented(stated, value)
+        elif stated is None:
+            found[key] = value
+    return found
+
+
 def needed(row: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """The fields of a config without which another architecture, or none, would be read."""
-    whole, problems = read_config(with_types(row, config))
+    whole, problems = read_config(with_types(row, config), untold=False)
     if whole is None:
         raise SystemExit(f"{row['id']}: {problems}")
     kept = {
@@ -195,8 +237,8 @@ def packed_format(row: dict[str, Any], item: dict[str, Any]) -> str | None:
     """What format a checkpoint is in where its element count, or its publisher's habit, says more than its name."""
     name, quant = item["id"], (item.get("quant") or "").lower()
     elements = item.get("published_total_elements")
-    config = dict(row["config"])
-    arch = read_config(with_types(row, {**config, **SUPPLEMENTS.get(row["id"], ({}, ""))[0]}))[0]
+    config = supplemented(row["config"], SUPPLEMENTS.get(row["id"], ({}, ""))[0])
+    arch = read_config(with_types(row, config))[0]
     if arch is None or (name == row["id"] and not elements):
         return None
     if elements and "fp8" in quant:
@@ -254,8 +296,8 @@ def lines(row: dict[str, Any]) -> list[str]:
     sources = list(row["sources"])
     if row["id"] in SUPPLEMENTS:
         more, why = SUPPLEMENTS[row["id"]]
-        config.update({key: value for key, value in more.items() if config.get(key) is None})
-        sources.append(why)
+        config = supplemented(config, more)
+        sources += [why] if why else []
     if row["id"] in STORED_MTP:
         config["stores_mtp_embedding"] = True
     if row["id"] in STORED_HEAD:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kcluster.catalog.models import find_model, known_format, model_ids, nearest
+from kcluster.catalog.config_json import read_config
+from kcluster.catalog.models import find_model, known_format, model_ids, nearest, read_row
 from kcluster.physics.parameters import parameters
 
 FACTS = Path(__file__).parents[3] / "shared" / "data" / "models.jsonl"
@@ -167,3 +168,11 @@ def test_rows_are_what_the_importer_writes(tmp_path: Path) -> None:
     assert sorted(path.name for path in committed.glob("*.toml")) == sorted([*written, "further.toml"])
     for name in written:
         assert (tmp_path / name).read_text(encoding="utf-8") == (committed / name).read_text(encoding="utf-8"), name
+
+
+def test_a_row_says_all_that_it_means() -> None:
+    """What a class takes by itself changes no row: an engine that reads a row's config reads the same model."""
+    for model in model_ids():
+        match = find_model(model)
+        assert match is not None
+        assert read_config(read_row(match.row))[0] == match.architecture, model

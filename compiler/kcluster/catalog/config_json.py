@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 
+from kcluster.catalog.class_defaults import class_defaults
 from kcluster.catalog.families_common import FAMILIES, Family
 from kcluster.catalog.families_fields import ConfigProblem, Fields, shown
-from kcluster.catalog.rows import read
 from kcluster.physics.architecture import Architecture
 
 __all__ = ["ConfigProblem", "model_types", "read_config"]
@@ -30,24 +30,6 @@ def model_types() -> tuple[str, ...]:
     """Every `model_type` that a family reads, sorted."""
     family_of("")
     return tuple(sorted(FAMILIES))
-
-
-_SIZES = frozenset({"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"})
-
-
-def class_defaults(kind: str, *, nested: bool) -> dict[str, object]:
-    """What the configuration class of a `model_type` takes for fields that a config does not have.
-
-    A published text_config leaves out whatever equals its class's default, sizes included; a whole config.json that has no sizes
-    is broken, so that there they are not filled in.
-    """
-    text = read("class_defaults.tsv")
-    start = text.find(f"\n{kind}\t") + 1
-    if not kind or not start:
-        return {}
-    names = text[text.find("\nmodel_type\t") + 1 :].partition("\n")[0].split("\t")
-    row = zip(names, text[start:].partition("\n")[0].split("\t"), strict=True)
-    return {name: int(cell) for name, cell in row if cell.isdigit() and (nested or name not in _SIZES)}
 
 
 def read_config(config: object, *, untold: bool = True) -> tuple[Architecture | None, tuple[ConfigProblem, ...]]:
@@ -81,9 +63,7 @@ def read_config(config: object, *, untold: bool = True) -> tuple[Architecture | 
     inner_type = (
         Fields(tables[:1], problems).text("model_type", default=f"{model_type}_text") if len(tables) > 1 else ""
     )
-    defaults: dict[str, object] = {}
-    if untold:
-        defaults = class_defaults(inner_type, nested=True) or class_defaults(model_type, nested=bool(inner_type))
-    architecture = reader(Fields(tables, problems, model_type, defaults))
+    defaults = (class_defaults(inner_type) or class_defaults(model_type)) if untold else {}
+    architecture = reader(Fields(tables, problems, model_type, defaults, nested=bool(inner_type), untold=untold))
     unique = tuple(dict.fromkeys(problems))
     return (None if unique else architecture), unique

@@ -113,7 +113,7 @@ def positions(f: Fields, *, scaled: bool = True) -> tuple[int | None, int | None
     The least of the length fields, times the rope `factor` for every rope type but su, longrope, llama3, yarn and its
     DeepSeek kin, whose configs hold the scaled length already. `scaled` False skips the factor (Gemma 3).
     """
-    stated = [f.integer(name, high=MAX_POSITIONS) for name in _LENGTHS if f.has(name)]
+    stated = [f.integer(name, default=1, high=MAX_POSITIONS) for name in _LENGTHS if f.has(name)]
     longest = min(stated, default=None)
     rope = _rope(f)
     if rope is None or longest is None:

@@ -158,6 +158,8 @@ def phi3(f: Fields) -> Architecture:
 def phi(f: Fields) -> Architecture:
     """Phi-1.5 and 2: biases everywhere, one layer norm a layer, an ungated MLP, a bias on the head."""
     s = read_sizes(f)
+    if f.flag("qk_layernorm"):
+        f.problem("qk_layernorm", "is true, which is not read here")
     mixer = attention(s, q_bias=True, kv_bias=True, out_bias=True)
     layers = uniform(mixer, DenseFfn(s.intermediate, gated=False, bias=True), s, 2 * s.hidden)
     return build(f, s, layers, final_norm=2 * s.hidden, head_bias=True)
@@ -289,16 +291,6 @@ def gemma2(f: Fields) -> Architecture:
 @family("gemma3", "gemma3_text")
 def gemma3(f: Fields) -> Architecture:
     """Gemma 3: four norms a layer, norms on q and k, five sliding layers to a full one, tied; SigLIP beside it from 4B up."""
-    # published text_configs leave out what the class takes by default
-    f = f.with_defaults(
-        f.kind,
-        vocab_size=262_208,
-        num_attention_heads=8,
-        num_key_value_heads=4,
-        head_dim=256,
-        max_position_embeddings=131_072,
-        sliding_window=4096,
-    )
     s = read_sizes(f)
     bias = f.flag("attention_bias")
     period = f.integer("sliding_window_pattern", "_sliding_window_pattern", default=6, high=MAX_LAYERS)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
+from kcluster.catalog.class_defaults import class_defaults
 from kcluster.values import frozen
 
 MAX_LAYERS: Final = 2_000
@@ -65,16 +66,26 @@ class Fields:
         problems: list[ConfigProblem],
         kind: str = "",
         defaults: Mapping[str, object] | None = None,
+        *,
+        nested: bool = False,
+        untold: bool = True,
     ) -> None:
         self.tables = tuple(tables)
         self.problems = problems
         self.kind = kind
         """The `model_type` that chose the family."""
         self.defaults = defaults or {}
+        self.untold = untold
+        """Whether what no table states is what the class takes."""
+        self.nested = nested
+        """Whether they stand inside another config. A published inner config leaves out whatever equals its class's default,
+        sizes included; a whole config.json that lacks what its family needs is broken."""
 
     def with_defaults(self, kind: str, **defaults: object) -> Fields:
         """The same fields for another family, with what its class takes where a config says nothing."""
-        return Fields(self.tables, self.problems, kind, {**self.defaults, **defaults})
+        return Fields(
+            self.tables, self.problems, kind, {**self.defaults, **defaults}, nested=self.nested, untold=self.untold
+        )
 
     def problem(self, field: str, message: str) -> None:
         self.problems.append(ConfigProblem(field, message))
@@ -93,7 +104,12 @@ class Fields:
         return names[0], None
 
     def has(self, *names: str) -> bool:
+        """Whether a table states one of these fields, or the class has a default for one."""
         return self.find(*names)[1] is not None
+
+    def states(self, *names: str) -> bool:
+        """Whether a table states one of these fields."""
+        return any(table.get(name) is not None for _, table in self.tables for name in names)
 
     def _missing(self, name: str) -> None:
         self.problem(name, "is missing")
@@ -107,10 +123,11 @@ class Fields:
     ) -> int:
         """A whole number in [low, high]; `names` are spellings of one field."""
         name, value = self.find(*names)
-        if value is None:
-            if isinstance(default, _Required):
+        if isinstance(default, _Required):
+            if value is None or not (self.nested or self.states(*names)):
                 self._missing(name)
                 return max(low, 1)
+        elif value is None:
             return default
         return self._whole(name, value, low, high)
 
@@ -154,7 +171,7 @@ class Fields:
             return default
         return value
 
-    def table(self, name: str) -> Fields | None:
+    def table(self, name: str, defaults: Mapping[str, object] | None = None) -> Fields | None:
         """A nested table as fields of its own, None where it is absent."""
         path, value = self.find(name)
         if value is None:
@@ -162,7 +179,22 @@ class Fields:
         if not isinstance(value, Mapping):
             self.problem(path, f"must be a table, not {shown(value)}")
             return None
-        return Fields(((path + ".", value),), self.problems)
+        return Fields(((path + ".", value),), self.problems, self.kind, defaults, nested=True)
+
+    def tower(self, name: str, kind: str = "") -> Fields | None:
+        """The nested config of a tower, with what its class takes for fields that it does not have.
+
+        `kind`: the `model_type` of a tower that states none.
+        """
+        inner = self.table(name)
+        if inner is None or not self.untold:
+            return inner
+        kind = inner.text("model_type", default=kind or self.kind)
+        suffix = "_" + name.removesuffix("_config")
+        found = class_defaults(kind + suffix) or class_defaults(f"{kind}{suffix}_model")
+        if not found and kind != self.kind:
+            found = class_defaults(kind)
+        return self.table(name, found)
 
     def _items(self, name: str, value: object) -> list[object] | None:
         """The items of a list, or of the run-length form `{"rle": [[value, count], …]}` of this catalog's rows."""

@@ -57,7 +57,7 @@ def qwen3_next(f: Fields) -> Architecture:
     """Qwen3-Next, 3.5 and 3.6: three gated DeltaNet layers to one of full attention with an output gate; an MTP layer of full
     attention."""
     sparse = f.kind == "qwen3_next" or f.kind.startswith("qwen3_5_moe")
-    s = read_sizes(f, intermediate=None if f.has("intermediate_size") or not sparse else 1)
+    s = read_sizes(f, intermediate=None if f.states("intermediate_size") or not sparse else 1)
     bias = f.flag("attention_bias")
     gate = f.flag("attn_output_gate", default=True)
     full = attention(s, q_bias=bias, kv_bias=bias, out_bias=bias, qk_norm="head", output_gate=gate)
@@ -224,6 +224,8 @@ def falcon_h1(f: Fields) -> Architecture:
     expanded = f.integer("mamba_expand", default=2, high=64) * s.hidden
     by_heads = expanded if head is None or head == "auto" else heads * f.integer("mamba_d_head")
     mixer = mamba2_mixer(f, f.integer("mamba_d_ssm", default=by_heads), gated_norm=f.flag("mamba_rms_norm"))
+    if f.flag("projectors_bias") != f.flag("mamba_proj_bias"):
+        f.problem("projectors_bias", "is not as mamba_proj_bias is, which is not read here")
     bias = f.flag("attention_bias")
     full = attention(s, q_bias=bias, kv_bias=bias, out_bias=bias)
     layer = Layer((full, mixer), DenseFfn(s.intermediate, bias=f.flag("mlp_bias")), 2 * s.hidden)
@@ -274,7 +276,7 @@ def nemotron_h(f: Fields) -> Architecture:
     if blocks is None:
         f.problem("hybrid_override_pattern", "is missing")
         blocks = ("mlp",)
-    s = read_sizes(f, layers=max(1, len(blocks)), intermediate=None if f.has("intermediate_size") else 1)
+    s = read_sizes(f, layers=max(1, len(blocks)), intermediate=None if "mlp" in blocks else 1)
     bias = f.flag("use_bias")
     mlp_bias = f.flag("mlp_bias")
     kinds = {
@@ -311,6 +313,8 @@ def nemotron_h(f: Fields) -> Architecture:
             gated=False,
             latent=f.integer("moe_latent_size", default=0, low=0),
         )
+        if mlp_bias:
+            f.problem("mlp_bias", "is true, which is not read here for experts")
         kinds["moe"] = Layer((), moe, s.hidden)
     if "mamba" in mtp_blocks and "mamba" not in kinds:
         f.problem("mtp_layers_block_type", "names a block that the model itself does not have")

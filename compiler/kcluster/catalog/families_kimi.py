@@ -61,11 +61,11 @@ def kimi_linear(f: Fields) -> Architecture:
     dense = DenseFfn(s.intermediate)
     full = latent_attention(f, s.heads)
     if f.flag("mla_use_output_gate"):
-        full = evolve(full, extra_parameters=s.hidden * s.heads * full.v_head_dim)
+        full = evolve(full, extra_parameters=full.extra_parameters + s.hidden * s.heads * full.v_head_dim)
     delta = delta_attention(f)
     if f.kind == "kimi_k3" and not latent:
         f.problem("routed_expert_hidden_size", "is missing")
-    mixing = 2 * s.hidden + 2 * s.hidden if f.has("attn_res_block_size") else 0
+    mixing = 2 * s.hidden + 2 * s.hidden if f.states("attn_res_block_size") else 0
     made: dict[tuple[bool, bool], Layer] = {}
     layers = []
     for key in zip(_recurrent_layers(f, s.layers), sparse_layers(f, s.layers), strict=True):
@@ -85,15 +85,15 @@ def glm5_next(f: Fields) -> Architecture:
     dense = DenseFfn(s.intermediate)
     pool = f.integer("index_kpool", default=16, low=0, high=4096)
     own = latent_attention(f, s.heads)
-    own = evolve(own, extra_parameters=pool * own.index_dim + own.index_dim * s.hidden)
-    shared = evolve(own, index_heads=0, index_dim=0, extra_parameters=0)
+    shared = evolve(own, index_heads=0, index_dim=0)
+    own = evolve(own, extra_parameters=own.extra_parameters + pool * own.index_dim + own.index_dim * s.hidden)
     delta = delta_attention(f)
     streams = f.integer("hc_mult", default=4, high=64)
     mixes = (2 + streams) * streams
     hyper = 2 * (mixes * streams * s.hidden + mixes + 3)
     indexers = f.one_each("indexer_types", f.texts("indexer_types"), s.layers, ("full",) * s.layers)
     sparse = tuple(index >= 3 for index in range(s.layers))
-    if f.has("mlp_layer_types", "first_k_dense_replace", "moe_layer_freq"):
+    if f.states("mlp_layer_types", "first_k_dense_replace", "moe_layer_freq"):
         sparse = sparse_layers(f, s.layers)
     made: dict[tuple[bool, bool, bool], Layer] = {}
     layers = []

@@ -18,16 +18,21 @@ from kcluster.values import evolve
 def latent_attention(f: Fields, heads: int) -> LatentAttention:
     """The latent attention that a config describes; no `q_lora_rank` is a query projection without a rank."""
     index_heads = f.integer("index_n_heads", default=0, low=0, high=MAX_HEADS)
+    query, latent = f.integer("q_lora_rank", default=0, low=0), f.integer("kv_lora_rank")
+    rope = f.integer("qk_rope_head_dim", low=0)
+    # the three projections with a bias: down to the ranks, and out
+    biases = query + latent + rope + f.integer("hidden_size") if f.flag("attention_bias") else 0
     return LatentAttention(
         heads=heads,
-        q_lora_rank=f.integer("q_lora_rank", default=0, low=0) or None,
-        kv_lora_rank=f.integer("kv_lora_rank"),
-        rope_dim=f.integer("qk_rope_head_dim", low=0),
+        q_lora_rank=query or None,
+        kv_lora_rank=latent,
+        rope_dim=rope,
         nope_dim=f.integer("qk_nope_head_dim"),
         v_head_dim=f.integer("v_head_dim"),
         index_heads=index_heads,
         index_dim=f.integer("index_head_dim", default=0, low=0) if index_heads else 0,
         index_topk=f.integer("index_topk", default=0, low=0) if index_heads else 0,
+        extra_parameters=biases,
     )
 
 

@@ -169,7 +169,7 @@ def minimax_m2(f: Fields) -> Architecture:
 def glm4_moe(f: Fields) -> Architecture:
     """GLM-4.5 to 4.7 (and dots.llm1): leading dense layers, a router correction bias, shared experts, q and k norms by
     `use_qk_norm`, bias on q, k and v but not on the output; an MTP layer whose checkpoint may hold embedding and head again."""
-    s = read_sizes(f, intermediate=1 if f.kind == "solar_open" and not f.has("intermediate_size") else None)
+    s = read_sizes(f, intermediate=1 if f.kind == "solar_open" and not f.states("intermediate_size") else None)
     count = experts(f, "n_routed_experts")
     inner = f.integer("moe_intermediate_size")
     moe = MoeFfn(
@@ -216,9 +216,10 @@ def ernie4_5_moe(f: Fields) -> Architecture:
     every = f.integer("moe_layer_interval", default=1, high=MAX_LAYERS)
     end = last if last >= 0 else s.layers - 1
     sparse = tuple(first <= index <= end and (index + 1) % every == 0 for index in range(s.layers))
-    bias = f.flag("use_bias")
-    options: dict[str, Any] = {"q_bias": bias, "kv_bias": bias, "out_bias": bias}
-    dense = DenseFfn(s.intermediate, bias=bias)
+    if f.flag("use_bias"):
+        f.problem("use_bias", "is true, which no published model has and which is not read here")
+    options: dict[str, Any] = {}
+    dense = DenseFfn(s.intermediate)
     layers = mixed_attention(f, s, choose(sparse, moe, dense), full_attention(s), 2 * s.hidden, **options)
     mtp = f.integer("num_nextn_predict_layers", default=0, low=0, high=16)
     return build(
@@ -233,7 +234,7 @@ def ernie4_5_moe(f: Fields) -> Architecture:
 
 @family("exaone_moe", "hy_v3")
 def exaone_moe(f: Fields) -> Architecture:
-    """K-EXAONE: leading dense layers, a correction bias, head-size norms on q and k; its MTP layer is dense."""
+    """K-EXAONE and Hunyuan V3: leading dense layers, a correction bias, head-size norms on q and k; a dense MTP layer."""
     s = read_sizes(f)
     count = experts(f, "num_experts")
     inner = f.integer("moe_intermediate_size")
@@ -247,13 +248,15 @@ def exaone_moe(f: Fields) -> Architecture:
     dense = DenseFfn(s.intermediate)
     parts = choose(sparse_layers(f, s.layers), moe, dense)
     kinds = layer_kinds(f, s.layers, every_nth_full(s.layers, 4))
-    layers = mixed_attention(f, s, parts, kinds, 2 * s.hidden, qk_norm="head")
+    bias = f.flag("attention_bias")
+    options: dict[str, Any] = {"q_bias": bias, "kv_bias": bias, "out_bias": bias, "qk_norm": "head"}
+    layers = mixed_attention(f, s, parts, kinds, 2 * s.hidden, **options)
     mtp = f.integer("num_nextn_predict_layers", default=0, low=0, high=16)
     return build(
         f,
         s,
         layers,
-        mtp_layers=(Layer((attention(s, qk_norm="head"),), dense, 2 * s.hidden),) * mtp,
+        mtp_layers=(Layer((attention(s, **options),), dense, 2 * s.hidden),) * mtp,
         mtp_extra_parameters=mtp * (2 * s.hidden**2 + 3 * s.hidden),
     )
 
@@ -292,7 +295,7 @@ def llama4(f: Fields) -> Architecture:
 
 @family("mimo_v2_flash")
 def mimo_v2_flash(f: Fields) -> Architecture:
-    """MiMo-V2-Flash: sliding layers have their own head counts, sinks, values narrower than keys; a correction bias."""
+    """MiMo-V2-Flash: sliding layers have their own head counts (untold, twice the KV heads), sinks, values narrower than keys; a correction bias."""
     s = read_sizes(f)
     count = experts(f, "n_routed_experts")
     inner = f.integer("moe_intermediate_size")
@@ -313,7 +316,7 @@ def mimo_v2_flash(f: Fields) -> Architecture:
     )
     sliding = GroupedAttention(
         heads=f.integer("swa_num_attention_heads", default=s.heads, high=MAX_HEADS),
-        kv_heads=f.integer("swa_num_key_value_heads", default=s.kv_heads, high=MAX_HEADS),
+        kv_heads=f.integer("swa_num_key_value_heads", default=2 * s.kv_heads, high=MAX_HEADS),
         head_dim=f.integer("swa_head_dim", default=s.head_dim),
         v_head_dim=f.integer("swa_v_head_dim", default=full.v_head_dim),
         q_bias=bias,

@@ -61,7 +61,7 @@ def deepseek_v4(f: Fields) -> Architecture:
     hashed = evolve(moe, router_bias=False)
     first = f.integer("num_hash_layers", default=3, low=0, high=MAX_LAYERS)
     kinds = f.texts("mlp_layer_types")
-    if kinds is not None and not f.has("num_hash_layers"):
+    if kinds is not None and not f.states("num_hash_layers"):
         first = sum(kind == "hash_moe" for kind in kinds)
     made: dict[tuple[int, bool], Layer] = {}
     layers = []
@@ -140,7 +140,7 @@ def step3(f: Fields) -> Architecture:
     bias = f.flag("attention_bias")
     other = f.table("attention_other_setting")
     heads = f.integer("num_sliding_attention_heads", default=s.heads, high=MAX_HEADS)
-    if other is not None and not f.has("num_sliding_attention_heads"):
+    if other is not None and not f.states("num_sliding_attention_heads"):
         heads = other.integer("num_attention_heads", default=s.heads, high=MAX_HEADS)
 
     def gated(count: int, size: int | None) -> GroupedAttention:

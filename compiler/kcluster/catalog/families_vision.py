@@ -23,7 +23,7 @@ def siglip_tower(v: Fields) -> int:
 
 def gemma3_vision(f: Fields, hidden: int) -> int:
     """SigLIP, and the projector of Gemma 3: one matrix and a norm."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config", "siglip_vision_model")
     if v is None:
         return 0
     width = v.integer("hidden_size")
@@ -32,7 +32,7 @@ def gemma3_vision(f: Fields, hidden: int) -> int:
 
 def qwen2_vision(f: Fields) -> int:
     """Qwen2-VL: `embed_dim` wide blocks with biases and layer norms, an MLP of `mlp_ratio`, a merger to `hidden_size`."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config")
     if v is None:
         return 0
     width = v.integer("embed_dim", default=1280)
@@ -51,7 +51,7 @@ def qwen2_vision(f: Fields) -> int:
 
 def qwen2_5_vision(f: Fields) -> int:
     """Qwen2.5-VL: RMS norms, a gated MLP with biases, a merger to `out_hidden_size`."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config")
     if v is None:
         return 0
     width = v.integer("hidden_size")
@@ -70,7 +70,7 @@ def qwen2_5_vision(f: Fields) -> int:
 def qwen3_vision(f: Fields) -> int:
     """Qwen3-VL and 3.5: layer norms, an ungated MLP with biases, learned positions, a merger, and one more for each layer
     of `deepstack_visual_indexes`."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config")
     if v is None:
         return 0
     width = v.integer("hidden_size")
@@ -91,7 +91,7 @@ def qwen3_vision(f: Fields) -> int:
 
 def pixtral_vision(f: Fields, hidden: int) -> int:
     """Pixtral (RMS norms, gated, no biases) and Mistral 3's projector: a norm, a patch merger, two matrices."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config", "pixtral")
     if v is None:
         return 0
     width = v.integer("hidden_size")
@@ -99,9 +99,7 @@ def pixtral_vision(f: Fields, hidden: int) -> int:
     layers = v.integer("num_hidden_layers", high=MAX_LAYERS)
     patch = v.integer("patch_size", high=1024)
     channels = v.integer("num_channels", default=3, high=64)
-    heads = v.integer("num_attention_heads", high=10_000)
-    head = v.integer("head_dim", default=max(1, width // heads))
-    block = 4 * width * heads * head + 3 * width * inner + 2 * width
+    block = 4 * width * width + 3 * width * inner + 2 * width
     tower = channels * patch * patch * width + width + layers * block
     merge = f.integer("spatial_merge_size", default=2, high=64)
     bias = 2 * hidden if f.flag("multimodal_projector_bias") else 0
@@ -110,7 +108,7 @@ def pixtral_vision(f: Fields, hidden: int) -> int:
 
 def llama4_vision(f: Fields, hidden: int) -> int:
     """Llama 4: a ViT with biases and layer norms, a class token, learned positions, a pixel-shuffle MLP, one projector."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config")
     if v is None:
         return 0
     width = v.integer("hidden_size")
@@ -131,7 +129,7 @@ def llama4_vision(f: Fields, hidden: int) -> int:
 def kimi_vision(f: Fields) -> int:
     """Kimi K2.5's MoonViT (`vt_…` fields in the published config): learned positions, blocks with biases and layer norms, and a
     projector over merged patches."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config")
     if v is None:
         return 0
     width = v.integer("hidden_size", "vt_hidden_size", default=1152)
@@ -150,7 +148,7 @@ def kimi_vision(f: Fields) -> int:
 
 def mllama_vision(f: Fields, hidden: int) -> int:
     """Llama 3.2 Vision's tile encoder: local and global blocks without attention biases, gates, tile and aspect-ratio embeddings."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config")
     if v is None:
         return 0
     width = v.integer("hidden_size")
@@ -167,13 +165,16 @@ def mllama_vision(f: Fields, hidden: int) -> int:
     block = 4 * width * width + 2 * width * inner + inner + width + 4 * width
     positions = 1 + patches * width + ids * tiles * patches * width
     aspect = 2 * (ids * tiles * width + 1)
-    tower = 3 * patch * patch * width + width + positions + aspect + (local + over) * block + 2 * over + 4 * width
+    channels = v.integer("num_channels", default=3, high=64)
+    tower = (
+        channels * patch * patch * width + width + positions + aspect + (local + over) * block + 2 * over + 4 * width
+    )
     return tower + out * hidden + hidden
 
 
 def gemma4_vision(f: Fields, hidden: int) -> int:
     """Gemma 4's tower: two position tables, gated blocks with four norms and head-size norms on q and k; one projection."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config")
     if v is None:
         return 0
     width = v.integer("hidden_size")
@@ -190,7 +191,7 @@ def gemma4_vision(f: Fields, hidden: int) -> int:
 
 def gemma4_audio(f: Fields, hidden: int) -> int:
     """The audio encoder of Gemma 4 E2B and E4B: two convolutions, Conformer layers, one projection."""
-    a = f.table("audio_config")
+    a = f.tower("audio_config")
     if a is None:
         return 0
     width = a.integer("hidden_size")
@@ -209,7 +210,7 @@ def gemma4_audio(f: Fields, hidden: int) -> int:
 
 def minimax_m3_vision(f: Fields, hidden: int) -> int:
     """MiniMax M3's tower (biases, layer norms, a norm before) and its two projectors."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config")
     if v is None:
         return 0
     width = v.integer("hidden_size", default=1280)
@@ -228,7 +229,7 @@ def minimax_m3_vision(f: Fields, hidden: int) -> int:
 
 def step_vision(f: Fields, hidden: int) -> int:
     """Step 3.7's tower (biases, layer norms, two layer scales), two strided convolutions and a projector."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config")
     if v is None:
         return 0
     width = v.integer("hidden_size", "width", default=1536)
@@ -246,7 +247,7 @@ def step_vision(f: Fields, hidden: int) -> int:
 def glm_vision(f: Fields) -> int:
     """GLM-4.1V to 4.6V and GLM-5.3: gated blocks with RMS norms, a strided convolution, a merger; learned positions and a norm
     after the patches in GLM-4, head-size norms and biases in GLM-5.3 (`projection_intermediate_size`)."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config")
     if v is None:
         return 0
     width = v.integer("hidden_size", default=1536)
@@ -279,7 +280,7 @@ def glm_vision(f: Fields) -> int:
 
 def clip_vision(f: Fields, hidden: int, *, newline: bool) -> int:
     """CLIP (class token, positions, a norm before and after) and LLaVA's projector; 1.6 has a newline vector."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config", "clip_vision_model")
     if v is None:
         return 0
     if v.text("model_type", default="clip_vision_model") != "clip_vision_model":
@@ -291,14 +292,15 @@ def clip_vision(f: Fields, hidden: int, *, newline: bool) -> int:
     image = v.integer("image_size", default=336, high=100_000)
     positions = (image // patch) ** 2 + 1
     block = 4 * width * width + 4 * width + 2 * width * inner + inner + width + 4 * width
-    tower = 3 * patch * patch * width + width + positions * width + layers * block + 4 * width
+    channels = v.integer("num_channels", default=3, high=64)
+    tower = channels * patch * patch * width + width + positions * width + layers * block + 4 * width
     bias = 2 * hidden if f.flag("multimodal_projector_bias", default=True) else 0
     return tower + width * hidden + hidden * hidden + bias + (hidden if newline else 0)
 
 
 def internvl_vision(f: Fields, hidden: int) -> int:
     """InternViT in the transformers layout (layer scales, learned positions, a class token) and its projector."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config")
     if v is None:
         return 0
     width = v.integer("hidden_size")
@@ -314,7 +316,8 @@ def internvl_vision(f: Fields, hidden: int) -> int:
     last = 0 if v.flag("use_mean_pooling", default=True) else 2 * width
     merged = round(1 / f.number("downsample_ratio", 0.5, 0.01, 1)) ** 2 * width
     projector = 2 * merged + merged * hidden + hidden + hidden * hidden + hidden
-    return 3 * patch * patch * width + width + width + positions + layers * block + last + projector
+    channels = v.integer("num_channels", default=3, high=64)
+    return channels * patch * patch * width + width + width + positions + layers * block + last + projector
 
 
 def _side(v: Fields, name: str, default: int) -> int:
@@ -325,7 +328,7 @@ def _side(v: Fields, name: str, default: int) -> int:
 
 def muse_vision(f: Fields, hidden: int) -> int:
     """Muse Glimmer's tower (biases, layer norms, learned positions), its adapter and projection."""
-    v = f.table("vision_config")
+    v = f.tower("vision_config")
     if v is None:
         return 0
     width = v.integer("hidden_size", default=1536)
@@ -344,7 +347,7 @@ def muse_vision(f: Fields, hidden: int) -> int:
 def gemma4_embedder(f: Fields, hidden: int) -> int:
     """The encoder-free vision embedder of Gemma 4 12B (`gemma4_unified`), and its audio projection."""
     total = 0
-    v = f.table("vision_config")
+    v = f.tower("vision_config")
     if v is not None:
         side = v.integer("patch_size", default=16, high=1024) * v.integer("pooling_kernel_size", default=3, high=64)
         pixels = 3 * side * side
@@ -352,7 +355,7 @@ def gemma4_embedder(f: Fields, hidden: int) -> int:
         rows = v.integer("mm_posemb_size", default=1120)
         total += 2 * pixels + pixels * width + width + 4 * width + 2 * rows * width
         total += v.integer("output_proj_dims", default=width) * hidden
-    a = f.table("audio_config")
+    a = f.tower("audio_config")
     if a is not None:
         total += a.integer("audio_embed_dim", "output_proj_dims", default=640) * hidden
     return total

@@ -176,7 +176,7 @@ def find_model(id: str) -> ModelMatch | None:
         return None
     place, why = found
     row = parse(_texts()[place.file][place.start : place.end])["model"][0]
-    architecture, problems = read_config(read_row(row))
+    architecture, problems = read_config(read_row(row), untold=False)  # a row says all that it means
     assert architecture is not None, f"{place.id}: {problems}"
     note = "" if place.id == id else f"taken as {place.id}" + (f" ({why})" if why else "")
     return ModelMatch(

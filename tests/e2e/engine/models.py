@@ -47,9 +47,6 @@ def published(id: str) -> dict[str, Any]:
         config["mamba_ssm_dtype"] = (
             "float32"  # as published, and as the catalog's reader takes it where a row is silent
         )
-    if kind == "falcon_h1":
-        # The row's source says it by heads; left out, transformers takes another width for it.
-        config["mamba_d_ssm"] = config["mamba_n_heads"] * config["mamba_d_head"]
     if kind not in WRAPPED:
         return config
     inner = {key: value for key, value in config.items() if key not in ("model_type", "architectures")}
