@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,8 @@ from kcluster.physics.cut import Cut
 from kcluster.planner.types import EnginePorts, Plan
 from kcluster.spec.types import Secret
 from kcluster.targets import emit
-from kcluster.targets.compose.services import literal, profile, project
+from kcluster.targets.compose.services import literal, project
+from kcluster.targets.hosts.folders import compose_profile
 from kcluster.targets.layout import processes
 from kcluster.targets.types import Artifact
 from tests.support.compiled import compiled, venv_tool
@@ -82,10 +84,21 @@ def accepted(files: dict[str, Artifact], folder: Path) -> None:
     for command in (
         [venv_tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(file)],
         [venv_tool("yamllint"), "--strict", "-d", rules, str(file)],
-        *_compose_itself(file),
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stdout + done.stderr
+    for profile in {body["profiles"][0] for body in services(files).values()} if _compose() else ():
+        done = read_by_compose(folder, profile)
+        assert done.returncode == 0, done.stderr
+        read = json.loads(done.stdout)["services"]
+        own = {name: body for name, body in services(files).items() if body["profiles"] == [profile]}
+        assert {**read}.keys() == own.keys()
+        for name, body in own.items():
+            assert read[name]["entrypoint"] == [literal_read(word) for word in body["entrypoint"]]
+
+
+def literal_read(text: str) -> str:
+    return text.replace("$$", "$")
 
 
 @cache
@@ -100,20 +113,31 @@ def schema() -> Any:
 
 
 @cache
-def _compose() -> str | None:
-    """Docker with its Compose, where it is installed."""
-    docker = shutil.which("docker")
+def _compose() -> tuple[str, ...]:
+    """Compose 2 where there is one: the program that KCLUSTER_COMPOSE names, or Docker with its plugin. No Debian package has it,
+    and what PyPI has was built by somebody else: the tests do not install it."""
+    named, docker = os.environ.get("KCLUSTER_COMPOSE"), shutil.which("docker")
+    if named:
+        return (named,)
     if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
-        return None
-    return docker
+        return ()
+    return (docker, "compose")
 
 
-def _compose_itself(file: Path) -> list[list[str]]:
-    """`docker compose config`, which needs no daemon; no Debian or Python package has it, so that few machines do."""
-    docker = _compose()
-    if docker is None:
-        return []
-    return [[docker, "compose", "-f", str(file), "--profile", "*", "config", "--quiet", "--no-env-resolution"]]
+def read_by_compose(folder: Path, profile: str, absent: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """`docker compose config` of one host's profile, which needs no daemon, with files of keys for all services but those that
+    are `absent`."""
+    file = folder / "compose/compose.yaml"
+    text = file.read_text()
+    for path in re.findall(r'path: "(/etc/kcluster/\S+)"', text):
+        keys = folder / "keys" / Path(path).name
+        keys.parent.mkdir(exist_ok=True)
+        if keys.name not in absent:
+            keys.write_text("KEY=1\nCLIENTS=2\n")
+        text = text.replace(f'"{path}"', json.dumps(str(keys)))
+    (folder / "compose/read.yaml").write_text(text)
+    command = [*_compose(), "-f", str(folder / "compose/read.yaml"), "--profile", profile, "config", "--format", "json"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_compose_takes_the_file(tmp_path: Path) -> None:
@@ -232,4 +256,39 @@ def test_hostile_texts_stay_what_they_are(text: str) -> None:
 
 def test_profiles_are_names_that_compose_takes() -> None:
     for folder in ("nodes/a", "nodes/10.0.0.11", "nodes/_b", "nodes/box-1"):
-        assert re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", profile(folder))
+        assert re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", compose_profile(folder))
+
+
+TWO_HOSTS = """
+model m { id = "meta-llama/Llama-3.1-8B-Instruct" }
+hardware h { nodes = 2, gpus = 2 * rtx-5090, network = ethernet(25GbE), hosts = ["10.0.0.1", "10.0.0.2"] }
+sla s { concurrency = 16, context = 4K, prompt = 1K, completion = 200 }
+serve one {
+  model = m, hardware = h, sla = s, runtime = compose, gpus = [0]
+  parallel { replicas = 2, tp = 1, pp = 1 }
+  engine vllm { api_key = env("KEY") }
+  router nginx { listen = 8080 }
+}
+serve two {
+  model = m, hardware = h, sla = s, runtime = compose, nodes = [1], gpus = [1]
+  engine vllm { port = 8100, api_key = env("KEY") }
+}
+"""
+
+
+def test_each_host_names_its_own_profile_in_commands(tmp_path: Path) -> None:
+    """With the services of another host, Compose asks for that host's keys too, and stops without them (seen with 2.40)."""
+    files = compiled(TWO_HOSTS)
+    rolling, runbook = files["rolling-restart.sh"].text, files["README.md"].text
+    assert "--profile '*'" not in rolling + runbook
+    assert "declare -A profiles=(\n  ['10.0.0.1']=10.0.0.1\n  ['10.0.0.2']=10.0.0.2\n)" in rolling
+    assert "--profile 10.0.0.1 exec router-nginx" in runbook
+    for host in ("10.0.0.1", "10.0.0.2"):
+        assert f"--profile {host} stop {host}-serve-one`" in runbook
+    for file, hosts in (("one", "`10.0.0.1`, `10.0.0.2`"), ("two", "`10.0.0.2`")):
+        assert f"- `/etc/kcluster/{file}.env` on {hosts}: `KEY`\n" in runbook
+    accepted(files, tmp_path)
+    if _compose():
+        (tmp_path / "keys/two.env").unlink()
+        assert read_by_compose(tmp_path, "10.0.0.1", absent=("two.env",)).returncode == 0
+        assert "two.env" in read_by_compose(tmp_path, "*", absent=("two.env",)).stderr

@@ -14,6 +14,7 @@ from kcluster.physics.cut import Cut
 from kcluster.planner.types import EnginePorts
 from kcluster.spec.types import Secret
 from kcluster.targets import emit
+from kcluster.values import evolve
 from tests.support.compiled import tool
 from tests.support.fronted import STANDIN, SYSTEM_PATH, Fronted, fronted
 from tests.support.load import Outcome, log_of, under_load
@@ -143,7 +144,8 @@ def test_names_are_known_and_one_runs_at_a_time(tmp_path: Path) -> None:
 
 
 FAKES = {
-    "curl": 'case $* in */metrics*) echo "vllm:num_requests_running{x=\\"1\\"} 0.0" ;; esac; echo "curl ${*: -1}" >>"$LOG"',
+    "curl": 'case $* in */metrics*) printf "# HELP %s running\\n%s{x=\\"1\\"} 0.0\\n" "$RUNNING" "$RUNNING" ;; esac; echo "curl ${*: -1}" >>"$LOG"',
+    "docker": 'echo "docker $*" >>"$LOG"',
     "systemctl": 'echo "systemctl $*" >>"$LOG"',
     "runuser": 'echo "runuser $1 $2" >>"$LOG"; shift 3; "$@"',
     "ssh-stand-in": 'echo "ssh $1" >>"$LOG"; shift; exec "$@"',
@@ -171,7 +173,7 @@ def far(folder: Path, plan: object, **env: str) -> tuple[subprocess.CompletedPro
         ["bash", str(place / "rolling-restart.sh")], cwd=folder, capture_output=True, text=True, check=False, timeout=60,
         env={
             "PATH": f"{folder}/bin:{SYSTEM_PATH}", "LOG": str(folder / "log"), "KCLUSTER_SSH": "ssh-stand-in",
-            "KCLUSTER_DIR": str(place), **env,
+            "KCLUSTER_DIR": str(place), "RUNNING": "vllm:num_requests_running", **env,
         },
     )  # fmt: skip
     log = (folder / "log").read_text().splitlines() if (folder / "log").exists() else []
@@ -208,6 +210,57 @@ def test_engines_over_two_hosts_stop_and_start_as_one(tmp_path: Path) -> None:
     hosts = [row.removeprefix("ssh llm@10.9.0.") for row in log[start - 1 :] if row.startswith("ssh")]
     assert hosts == ["1", "1", "3", "3", "4", "3", "4", "3", "1"]
     assert key not in (tmp_path / "it's a $(touch canary) folder/rolling-restart.sh").read_text()
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "health", "metrics", "running"),
+    [
+        ("sglang", (0, 5), "/health", "/metrics", "sglang:num_running_reqs"),
+        ("trtllm", (1, 2), "/health", "/prometheus/metrics", "trtllm_num_requests_running"),
+        ("triton", (2, 60), "/health/ready", "/metrics", "vllm:num_requests_running"),
+    ],
+)
+def test_every_engine_is_waited_for_by_its_own_metrics(
+    tmp_path: Path, engine: str, version: tuple[int, ...], health: str, metrics: str, running: str
+) -> None:
+    plan = factory.plan(
+        factory.serve_plan(
+            cut=Cut(tp=4, replicas=2), hosts=("10.9.0.1", "10.9.0.2"), network=factory.ETHERNET,
+            serve={"runtime": written("systemd")},
+        )
+    )  # fmt: skip
+    (serve,) = plan.serves
+    spec = evolve(serve.serve, engine=evolve(serve.serve.engine, name=written(engine), version=written(version)))
+    plan = factory.plan(evolve(serve, serve=spec))
+    done, log = far(tmp_path, plan, RUNNING=running)
+    assert done.returncode == 0, done.stderr
+    asked = [row for row in log if row.startswith("curl")]
+    assert asked == [
+        f"curl http://10.9.0.2:8001{health}", *[f"curl http://127.0.0.1:8000{metrics}"] * 3,
+        f"curl http://127.0.0.1:8000{health}", *[f"curl http://10.9.0.2:8001{metrics}"] * 3,
+    ]  # fmt: skip
+    # Where the metric is not there, nobody knows whether it is idle: it is not stopped.
+    done, log = far(tmp_path, plan, RUNNING=f"{running}_of_another")
+    assert done.returncode != 0 and "or no metrics; nothing was stopped" in done.stderr
+    assert not any("systemctl" in row for row in log)
+
+
+def test_containers_are_reached_by_the_profile_of_their_host(tmp_path: Path) -> None:
+    plan = factory.plan(
+        factory.serve_plan(
+            cut=Cut(tp=4, replicas=2), hosts=("10.9.0.1", "10.9.0.2"), network=factory.ETHERNET,
+            serve={"runtime": written("compose")},
+        )
+    )  # fmt: skip
+    done, log = far(tmp_path, plan)
+    assert done.returncode == 0, done.stderr
+    compose = "docker compose -f DIR/compose/compose.yaml --profile"
+    assert [row for row in log if row.startswith("docker")][-4:] == [
+        f"{compose} 10.9.0.1 exec -T router-nginx bash /kcluster/router/nginx.sh drain 10.9.0.2:8001",
+        f"{compose} 10.9.0.2 stop 10.9.0.2-serve-chat",
+        f"{compose} 10.9.0.2 up -d --no-deps 10.9.0.2-serve-chat",
+        f"{compose} 10.9.0.1 exec -T router-nginx bash /kcluster/router/nginx.sh restore",
+    ]
 
 
 def test_a_script_is_written_only_where_something_can_roll() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,81 @@ def test_commands_are_bash_and_the_completion_names_the_key_by_its_variable(tmp_
         ["bash", "-c", script], capture_output=True, text=True, check=True, env={"CHAT_KEY": "k"}, cwd=tmp_path
     ).stdout
     assert "Authorization: Bearer k" in said and "http://10.0.0.11:8000/v1/completions" in said
+
+
+STATED = re.compile(r"has requests at most (\d+) s after it answers `/health`(?:, its whole share (\d+) s later)?")
+
+
+def test_a_replica_is_back_when_the_runbook_says() -> None:
+    """The stated seconds against the numbers in the routers' own files."""
+    said, files = {}, {}
+    for kind in ("nginx", "haproxy", "vllm-router"):
+        files = {**files, **compiled(RUNTIMES.format(runtime="shell", more=f"router {kind} {{ listen = 8080 }}"))}
+        ((seconds, slow),) = STATED.findall(files["README.md"].text)
+        said[kind] = (int(seconds), slow)
+    # It is passed over for `fail_timeout` after the last failure, and then tried.
+    (fail_timeout,) = set(re.findall(r"fail_timeout=(\d+)s", files["router/nginx.conf"].text))
+    assert said["nginx"] == (int(fail_timeout), "")
+    # Of `rise` good checks the first comes within `inter`, each further one `fastinter` later.
+    (server,) = re.findall(
+        r"inter (\d+)s fastinter (\d+)ms fall 3 rise (\d+) slowstart (\d+)s", files["router/haproxy.cfg"].text
+    )
+    inter, fast, rise, slow = map(int, server)
+    assert inter + (rise - 1) * fast / 1000 == 1.5 <= said["haproxy"][0] < 1.5 + 1
+    assert said["haproxy"][1] == str(slow)
+    # So many good checks, and where its breaker opened last, the breaker's time.
+    flags = dict(re.findall(r"--(\S+) (\d+)", files["router/vllm-router.sh"].text))
+    checks = int(flags["health-check-interval-secs"]) * int(flags["health-success-threshold"])
+    assert said["vllm-router"] == (checks + int(flags["cb-timeout-duration-secs"]), "")
+
+
+def test_what_has_one_replica_is_not_taken_out() -> None:
+    for plan in (factory.over_ray(), factory.expert_parallel("external")):
+        assert "Take one replica out" not in runbook(plan) and "A replica dies" not in runbook(plan)
+    assert "A replica dies: NGINX" in runbook(factory.two_replicas())
+
+
+def test_ranks_with_servers_of_their_own_are_told_apart() -> None:
+    starts = re.findall(r"^\d+\. (On `\S+`, `chat`, .*):$", runbook(factory.expert_parallel("external")), re.MULTILINE)
+    assert len(starts) == len(set(starts)) == 8 and starts[0].startswith(
+        "On `10.0.0.11`, `chat`, the first node of 2, rank 0"
+    )
+
+
+@pytest.mark.parametrize("runtime", SAYS)
+def test_the_plan_is_held_against_the_log_and_the_metrics(runtime: str, tmp_path: Path) -> None:
+    """The commands run: what they read is what a real engine would give, from programs that stand in for its supervisor."""
+    more = 'kubernetes { namespace = "llm", claim = "models" }' if runtime == "kubernetes" else ""
+    files = compiled(RUNTIMES.format(runtime=runtime, more=more))
+    by_log, by_metrics = [c for c in commands(files["README.md"].text) if "kcluster verify" in c]
+    for path, artifact in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(artifact.text)
+    (tmp_path / "FILE").write_text("INFO Model loading took 14.99 GiB memory and 3.2 seconds\n")
+    (tmp_path / "bin").mkdir()
+    reads = "/bin/cat FILE"
+    for name in ("journalctl", "docker", "kubectl"):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{reads}\n")
+    (tmp_path / "bin/systemctl").write_text("#!/bin/sh\necho 1\n")
+    metrics = 'vllm:cache_config_info{block_size="16",num_gpu_blocks="60000",gpu_memory_utilization="0.92"} 1.0'
+    (tmp_path / "bin/curl").write_text(f"#!/bin/sh\necho '{metrics}'\n")
+    (tmp_path / "bin/kcluster").write_text(f'#!/bin/sh\nexec {sys.executable} -m kcluster "$@"\n')
+    for program in (tmp_path / "bin").iterdir():
+        program.chmod(0o755)
+    env = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    for command in (by_log, by_metrics):
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode in (0, 1) and "chat" in done.stdout, done.stdout + done.stderr
+
+
+def test_other_engines_are_read_by_their_own_metrics() -> None:
+    text = compiled(RUNTIMES.format(runtime="systemd", more="").replace("engine vllm", "engine sglang"))[
+        "README.md"
+    ].text
+    assert "vllm:" not in text and "kcluster verify" not in text.partition("## When it does not start")[0]
+    assert "`sglang:num_running_reqs` is 0" in text and "| `sglang:time_to_first_token_seconds` |" in text
 
 
 def test_expected_figures_stand_with_their_ranges() -> None:

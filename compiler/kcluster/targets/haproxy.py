@@ -33,6 +33,7 @@ FEWEST_CONNECTIONS: Final = 2000
 
 QUEUE_SECONDS: Final = 30
 CHECK_SECONDS: Final = 5
+SLOW_START_SECONDS: Final = 5
 SMALLEST_BUFFER: Final = 64 * KIB
 LARGEST_BUFFER: Final = MIB
 """Bytes of a request in which its `model` is looked for; a request holds such a buffer until it is passed on."""
@@ -244,7 +245,8 @@ def _backend(front: Front, route: Route) -> Iterator[str]:
         f"    http-check send meth GET uri {health_path(route.serve.serve.engine.name.value)}\n"
         "    http-check expect status 200\n"
         "    # A refused connection marks a replica down at once; late answers only three times in a row.\n"
-        "    default-server inter 1s fastinter 500ms fall 3 rise 2 slowstart 5s observe layer4 error-limit 1 on-error mark-down\n"
+        "    default-server inter 1s fastinter 500ms fall 3 rise 2 "
+        f"slowstart {SLOW_START_SECONDS}s observe layer4 error-limit 1 on-error mark-down\n"
     )
     for backend in route.backends:
         yield (

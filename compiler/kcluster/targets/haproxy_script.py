@@ -37,8 +37,7 @@ def script(plan: Plan, front: Front) -> str:
 def _prepare(front: Front) -> str:
     name = front.file_stem
     lines = ["prepare() {\n", '  (umask 077 && mkdir -p "$run")\n', '  cp "$here/$conf" "$run/$conf"\n']
-    keys = [key for key in (front.api_key, *(front.engine_key(route) for route in front.routes)) if key is not None]
-    lines += [indented(bearer_key(key.variable)) for key in dict.fromkeys(keys)]
+    lines += [indented(bearer_key(key.variable)) for key in front.keys]
     if front.tls is not None:
         # HAProxy reads the key beside the certificate; links keep the private key in one place and see renewals.
         lines += [

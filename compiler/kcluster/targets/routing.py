@@ -26,6 +26,10 @@ INNER_PORTS: Final = {"vllm-router": 30000}
 """The first port on loopback of a kind of router that must not be reached by clients: it passes every path of the engine and
 lets whoever reaches it add replicas."""
 
+RETURN_SECONDS: Final = {"nginx": 5, "haproxy": 2, "vllm-router": 9}
+"""Whole seconds after which at the latest a replica that answers again is given requests: NGINX's `fail_timeout`; HAProxy's check
+within 1 s and the second one 0.5 s later; the vLLM Router's two checks, 2 s apart, and the 5 s of its breaker."""
+
 FLOORS: Final = {"nginx": (1, 22), "haproxy": (2, 6), "vllm-router": (0, 1, 17), "llm-d": (0, 10)}
 """The version of each kind of router from which on what is written for it is accepted."""
 
@@ -105,6 +109,12 @@ class Front:
     def by_precedence(self) -> tuple[Route, ...]:
         """Its routes, those with more selectors first: they speak of some of the requests of the others."""
         return tuple(sorted(self.routes, key=lambda route: -route.selectors))
+
+    @property
+    def keys(self) -> tuple[Secret, ...]:
+        """The keys that it is started with: the one that clients send, and those of engines that it puts in its place."""
+        own = (self.api_key, *(self.engine_key(route) for route in self.routes))
+        return tuple(dict.fromkeys(key for key in own if key is not None))
 
     def engine_key(self, route: Route) -> Secret | None:
         """The engine's key where the router asks clients for another one, and so must put it in its place."""

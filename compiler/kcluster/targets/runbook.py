@@ -8,19 +8,22 @@ from collections.abc import Iterator
 from kcluster.physics.cut import ENGINE_NAMES
 from kcluster.physics.results import Memory, Performance
 from kcluster.planner.types import Plan, ServePlan
+from kcluster.targets.compose.services import router_image
 from kcluster.targets.containers import engine_image
 from kcluster.targets.header import header_lines, spec_name
 from kcluster.targets.hosts.firewall import firewalls
-from kcluster.targets.hosts.folders import host_fronts, on_hosts
+from kcluster.targets.hosts.folders import front_runtime, host_fronts, on_hosts
 from kcluster.targets.kubernetes.names import namespace_of, object_names
 from kcluster.targets.kubernetes.network import gateway_name
 from kcluster.targets.kubernetes.pods import port_of
 from kcluster.targets.layout import Process, model_location, processes_of, served_names
 from kcluster.targets.markdown import block, code
+from kcluster.targets.monitoring.metrics import metrics_of
 from kcluster.targets.ports import OpenPort, open_ports
 from kcluster.targets.ray import RAY_VERSION, RayCluster, ray_clusters
-from kcluster.targets.routing import Front, Route, backends, front_of
-from kcluster.targets.runbook_steps import cluster_needs, pod_check, start, stop
+from kcluster.targets.routing import FLOORS, Front, Route, backends, front_of
+from kcluster.targets.runbook_steps import cluster_needs, log_of, pod_check, start
+from kcluster.targets.runbook_stop import stop
 from kcluster.targets.shell import quote
 from kcluster.targets.types import Artifact, target
 from kcluster.targets.vllm.arguments import listening_address
@@ -73,7 +76,7 @@ def _overview(plan: Plan) -> Iterator[str]:
 def _expectations(plan: Plan) -> Iterator[str]:
     yield "\n## What the hosts must have\n\n"
     for serve_plan in plan.serves:
-        yield from _needs(serve_plan)
+        yield from _needs(plan, serve_plan)
     rays = [cluster for cluster in ray_clusters(plan) if on_hosts(cluster.head.serve)]
     if rays:
         yield (
@@ -86,12 +89,19 @@ def _expectations(plan: Plan) -> Iterator[str]:
     if here:
         yield "- The cards free: `nvidia-smi` shows no other process on them.\n"
     for front in host_fronts(plan):
-        yield f"- {front.kind} on {code(front.host)}"
-        yield f", with {code(front.tls.certificate.value)} and {code(front.tls.key.value)}.\n" if front.tls else ".\n"
+        yield _router(front)
     yield from cluster_needs(plan)
 
 
-def _needs(serve_plan: ServePlan) -> Iterator[str]:
+def _router(front: Front) -> str:
+    contained = front_runtime(front) == "compose"
+    what = f"in {code(router_image(front))}" if contained else f"{'.'.join(map(str, FLOORS[front.kind]))} or newer"
+    files = f", with {code(front.tls.certificate.value)} and {code(front.tls.key.value)}" if front.tls else ""
+    key = f"; the key that clients send in the variable {code(front.api_key.variable)}" if front.api_key else ""
+    return f"- {front.kind} {what} on {code(front.host)}{files}{key}.\n"
+
+
+def _needs(plan: Plan, serve_plan: ServePlan) -> Iterator[str]:
     engine = serve_plan.serve.engine
     runtime = serve_plan.serve.runtime.value
     version = ".".join(str(part) for part in engine.version.value if any(engine.version.value))
@@ -106,8 +116,9 @@ def _needs(serve_plan: ServePlan) -> Iterator[str]:
         revision = serve_plan.serve.model.revision
         at = f" at revision {code(revision.value)}" if revision else ""
         yield f", and {code(location)}{at} in its cache (or a way to fetch it)"
-    key = engine.api_key
-    yield f"; the key that clients send in the variable {code(key.value.variable)}.\n" if key else ".\n"
+    key, front = engine.api_key, front_of(plan, serve_plan)
+    whose = "its router's key for it" if front is not None and front.api_key else "the key that clients send"
+    yield f"; {whose} in the variable {code(key.value.variable)}.\n" if key else ".\n"
 
 
 def _ports(plan: Plan) -> Iterator[str]:
@@ -163,22 +174,44 @@ def _check(plan: Plan) -> Iterator[str]:
         if serve_plan.name in object_names(plan):
             yield f"\nIts port on this machine, for what follows:\n{block(pod_check(plan, serve_plan))}"
         yield "\nA completion"
-        yield " through its router:\n" if front_of(plan, serve_plan) and on_hosts(serve_plan) else ":\n"
-        yield block(_completion(plan, serve_plan))
+        front = front_of(plan, serve_plan) if on_hosts(serve_plan) else None
+        yield " through its router" if front else ""
+        yield (
+            f" (where the certificate is for a name, that name in place of {code(front.host)})"
+            if front and front.tls
+            else ""
+        )
+        yield f":\n{block(_completion(plan, serve_plan))}"
         memory, performance = serve_plan.chosen.memory, serve_plan.chosen.performance
         if memory or performance:
             yield "What to expect:\n\n| figure | expected | range | where to read it |\n|---|---|---|---|\n"
-            yield from _expected(memory, performance)
-        for process in processes_of(plan, serve_plan):
-            if process.answers:
-                where = f"on {code(process.host)}" if on_hosts(serve_plan) else "of one of its pods"
-                yield f"\nHow full the KV cache is, and whether requests wait or were preempted, {where}:\n"
-                pattern = "^vllm:(kv_cache_usage_perc|num_requests_(running|waiting)|num_preemptions_total)[{]"
-                yield block(f"curl -fs {quote(_process_url(plan, process) + '/metrics')} | grep -E {quote(pattern)}")
-                break
+            yield from _expected(serve_plan, memory, performance)
+        yield from _watch(plan, serve_plan)
 
 
-def _expected(memory: Memory | None, performance: Performance | None) -> Iterator[str]:
+def _watch(plan: Plan, serve_plan: ServePlan) -> Iterator[str]:
+    """Commands that read an engine's metrics and hold it against the plan."""
+    process = next(process for process in processes_of(plan, serve_plan) if process.answers)
+    metrics = metrics_of(serve_plan)
+    url = quote(_process_url(plan, process) + metrics.path)
+    where = f"on {code(process.host)}" if on_hosts(serve_plan) else "of one of its pods"
+    yield f"\nHow full the KV cache is, and whether requests wait or were preempted, {where}:\n"
+    names = (metrics.kv_usage, metrics.running, metrics.waiting, metrics.preemptions)
+    pattern = f"^({'|'.join(name for name in names if name)})[{{ ]"
+    yield block(f"curl -fs {url} | grep -E {quote(pattern)}")
+    if serve_plan.serve.engine.name.value != "vllm":
+        return
+    name = quote(serve_plan.name)
+    yield "\nWhether it is what was planned, and if not, what of the spec explains it (in this folder, with kcluster; by its log and by its metrics):\n"
+    log = log_of(plan, process)
+    yield block(
+        f"{log} | kcluster verify --serve={name} --log=-" if log else f"kcluster verify --serve={name} --log=FILE"
+    )
+    yield block(f"curl -fs {url} | kcluster verify --serve={name} --metrics=-")
+
+
+def _expected(serve_plan: ServePlan, memory: Memory | None, performance: Performance | None) -> Iterator[str]:
+    metrics = metrics_of(serve_plan)
     rows: list[tuple[str, Figure, Unit, str]] = []
     if memory:
         rows += [
@@ -189,14 +222,16 @@ def _expected(memory: Memory | None, performance: Performance | None) -> Iterato
         ]
     if performance:
         rows += [
-            ("time to first token", performance.ttft, "s", "vllm:time_to_first_token_seconds"),
-            ("time between tokens", performance.itl, "s", "vllm:inter_token_latency_seconds"),
-            ("output of all requests", performance.throughput, "tokens/s", "vllm:generation_tokens_total"),
+            ("time to first token", performance.ttft, "s", metrics.ttft.name),
+            ("time between tokens", performance.itl, "s", metrics.itl.name),
+            ("output of all requests", performance.throughput, "tokens/s", metrics.output_tokens),
         ]
     for name, figure, unit, where in rows:
         low, high = figure.range()
         span = f"{human(low, unit)} to {human(high, unit)}" if low != high else ""
-        yield f"| {name} | {human(figure.value, unit)} | {span} | {code(where)} |\n"
+        # Lines of the log are vLLM's.
+        read = code(where) if serve_plan.serve.engine.name.value == "vllm" or not where.startswith("log:") else ""
+        yield f"| {name} | {human(figure.value, unit)} | {span} | {read} |\n"
 
 
 def _completion(plan: Plan, serve_plan: ServePlan) -> str:

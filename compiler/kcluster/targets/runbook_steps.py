@@ -1,4 +1,4 @@
-"""Starting, stopping and restarting in the runbook: one part for each way in which the plan runs, and none for others."""
+"""Starting in the runbook: one part for each way in which the plan runs, and none for others."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.targets.compose import FILE as COMPOSE_FILE
-from kcluster.targets.compose.services import SETTINGS, in_compose, profile
+from kcluster.targets.compose.services import in_compose, settings_file
 from kcluster.targets.hosts.folders import (
+    compose_profile,
     front_runtime,
     host_folders,
     host_fronts,
@@ -16,12 +17,10 @@ from kcluster.targets.hosts.folders import (
     unit_of,
 )
 from kcluster.targets.hosts.ready import ready_path
-from kcluster.targets.hosts.rolling import SCRIPT as ROLLING_SCRIPT
-from kcluster.targets.hosts.rolling import turns
 from kcluster.targets.kubernetes.names import namespace_of, object_names, pods_of
 from kcluster.targets.kubernetes.network import gateway_name
 from kcluster.targets.kubernetes.pods import RDMA_RESOURCE, Shape, port_of, secret_name, shape_of
-from kcluster.targets.layout import Process, processes_of, shutdown_seconds
+from kcluster.targets.layout import Process, processes_of, segment
 from kcluster.targets.markdown import code, step
 from kcluster.targets.ray import ray_clusters
 from kcluster.targets.routing import Front, front_of
@@ -69,8 +68,10 @@ def _shell_start(plan: Plan) -> Iterator[str | tuple[str, str]]:
 def _ready(started: tuple[Process, ...]) -> Iterator[tuple[str, str]]:
     for process in started:
         if process.answers:
+            key = process.serve.serve.engine.api_key
+            needs = f"; it needs {code(key.value.variable)} in its environment" if key else ""
             yield (
-                f"On {code(process.host)}, wait until it answers a completion (loading the weights takes minutes)",
+                f"On {code(process.host)}, wait until it answers a completion (loading the weights takes minutes{needs})",
                 f"./{ready_path(process)}",
             )
 
@@ -81,7 +82,8 @@ def role(process: Process) -> str:
     replica = f" replica {process.replica}" if process.serve.chosen.cut.replicas > 1 else ""
     if process.nodes > 1 and process.serve.distribution != "ray":
         part = "the first node" if process.node_rank == 0 else f"node {process.node_rank}"
-        return f"{name}{replica}, {part} of {process.nodes} (they wait for each other)"
+        own = f", rank {process.ranks[0]}" if len(process.ranks) == 1 and process.serve.chosen.cut.dp > 1 else ""
+        return f"{name}{replica}, {part} of {process.nodes}{own} (they wait for each other)"
     return f"{name}{replica}"
 
 
@@ -109,7 +111,10 @@ def _systemd_start(plan: Plan) -> Iterator[str | tuple[str, str]]:
         yield f"On {code(host)}, as root, begin", f"systemctl start --no-block {names}"
     for host, own in hosts.items():
         names = " ".join(quote(unit.name) for unit in own)
-        yield f"On {code(host)}, wait until each has answered a completion", f"systemctl start {names}"
+        yield (
+            f"On {code(host)}, wait until each runs (an engine has then answered a completion)",
+            f"systemctl start {names}",
+        )
 
 
 def _compose_start(plan: Plan) -> Iterator[str | tuple[str, str]]:
@@ -119,18 +124,38 @@ def _compose_start(plan: Plan) -> Iterator[str | tuple[str, str]]:
         return
     yield (
         "\nCompose (2.24 or later, with the cards' container toolkit): copy this folder to every host, to the same path (or name it "
-        f"in {code('KCLUSTER_DIR')} for restarts). Keys stand in files of mode 0600 under {code(SETTINGS)}, a line "
-        f"{code('NAME=VALUE')} each.\n"
+        f"in {code('KCLUSTER_DIR')} for restarts). Containers run as root without root's right to read "
+        "what is others': models, certificates and their keys are root's, or readable by all.\n"
     )
+    yield from _compose_keys(plan)
     folders = host_folders(plan)
     for host in dict.fromkeys([process.host for process in found] + [front.host for front in fronts]):
-        yield f"On {code(host)}", f"docker compose -f {COMPOSE_FILE} --profile {profile(folders[host])} up -d"
+        yield f"On {code(host)}", f"docker compose -f {COMPOSE_FILE} --profile {compose_profile(folders[host])} up -d"
     yield from _ready(found)
+
+
+def _compose_keys(plan: Plan) -> Iterator[str]:
+    """The files of keys, with what is in them and where they are."""
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for process in in_compose(plan):
+        key = process.serve.serve.engine.api_key
+        if key is not None:
+            file = settings_file(segment(process.serve.name))
+            found.setdefault((file, (key.value.variable,)), []).append(process.host)
+    for front in host_fronts(plan):
+        if front_runtime(front) == "compose" and front.keys:
+            variables = tuple(key.variable for key in front.keys)
+            found.setdefault((settings_file(front.file_stem), variables), []).append(front.host)
+    if found:
+        yield f"\nFiles of root, mode 0600, with a line {code('NAME=VALUE')} for each key:\n\n"
+    for (file, variables), hosts in found.items():
+        on = ", ".join(code(host) for host in dict.fromkeys(hosts))
+        yield f"- {code(file)} on {on}: {', '.join(code(variable) for variable in variables)}\n"
 
 
 def _kubernetes_start(plan: Plan) -> Iterator[str | tuple[str, str]]:
     names = object_names(plan)
-    serves = _in_pods(plan)
+    serves = in_pods(plan)
     if not serves:
         return
     yield "\nKubernetes, from any machine with `kubectl`:\n"
@@ -156,7 +181,7 @@ def _kubernetes_start(plan: Plan) -> Iterator[str | tuple[str, str]]:
         yield "Where a Prometheus operator runs", "kubectl apply -k kubernetes/monitoring"
 
 
-def _in_pods(plan: Plan) -> list[tuple[ServePlan, Shape]]:
+def in_pods(plan: Plan) -> list[tuple[ServePlan, Shape]]:
     found = []
     for serve_plan in pods_of(plan):
         shape = shape_of(plan, serve_plan)
@@ -167,7 +192,7 @@ def _in_pods(plan: Plan) -> list[tuple[ServePlan, Shape]]:
 
 def cluster_needs(plan: Plan) -> Iterator[str]:
     """What a Kubernetes cluster must have, a line each."""
-    serves = _in_pods(plan)
+    serves = in_pods(plan)
     if not serves:
         return
     spaces = dict.fromkeys(namespace_of(serve) for serve, _ in serves)
@@ -190,8 +215,22 @@ def cluster_needs(plan: Plan) -> Iterator[str]:
         )
 
 
+def log_of(plan: Plan, process: Process) -> str | None:
+    """The command that gives an engine's log; None for a start script, whose log is wherever it was sent."""
+    runtime = process.serve.serve.runtime.value
+    if runtime == "systemd":
+        return f"journalctl -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID {quote(unit_of(process))})"
+    if runtime == "compose":
+        command = f"docker compose -f {COMPOSE_FILE} --profile {compose_profile(process.folder)} logs --no-log-prefix"
+        return f"{command} {unit_of(process)}"
+    if runtime == "kubernetes":
+        name = object_names(plan)[process.serve.name]
+        return f"kubectl -n {namespace_of(process.serve)} logs {f'deployment/{name}' if process.nodes == 1 else f'pod/{name}-0'}"
+    return None
+
+
 def _gateways(plan: Plan) -> list[Front]:
-    found = (front_of(plan, serve) for serve, _ in _in_pods(plan))
+    found = (front_of(plan, serve) for serve, _ in in_pods(plan))
     return [front for front in found if front is not None and front.kind == "llm-d"]
 
 
@@ -199,114 +238,3 @@ def pod_check(plan: Plan, serve_plan: ServePlan) -> str:
     """The command that brings a serve's port in Kubernetes to this machine."""
     name, port = object_names(plan)[serve_plan.name], port_of(serve_plan)
     return f"kubectl -n {namespace_of(serve_plan)} port-forward service/{name} {port}:{port}"
-
-
-def stop(plan: Plan) -> Iterator[str]:
-    """The part on draining, restarting, stopping and going back."""
-    yield "\n## Stop, drain, roll back\n\n"
-    yield from _rolling(plan)
-    yield from _drains(plan)
-    for serve_plan in plan.serves:
-        yield _stop_of(plan, serve_plan)
-    if any(cluster.head.serve.serve.runtime.value == "shell" for cluster in ray_clusters(plan)):
-        yield "- Stop the engine before its Ray. End the Ray scripts themselves; `ray stop` would end every Ray of the host.\n"
-    yield _back(plan)
-
-
-def _rolling(plan: Plan) -> Iterator[str]:
-    found = turns(plan)
-    if found:
-        first = found[0]
-        hook = (
-            f" Set {code('KCLUSTER_HOOK')} to the program that stops and starts your start scripts."
-            if any(turn.runtime == "shell" for turn in found)
-            else ""
-        )
-        keys = dict.fromkeys(key.value.variable for t in found if (key := t.route.serve.serve.engine.api_key))
-        needs = f" It needs {', '.join(code(key) for key in keys)} in its environment." if keys else ""
-        yield (
-            f"- Restart replicas one at a time, for a new version or new settings: `./{ROLLING_SCRIPT}`, or one with its name, "
-            f"for instance {code(f'./{ROLLING_SCRIPT} {first.name}')}. Each is taken out of its router, waited for until nothing "
-            f"runs, restarted, held to a completion and given back; no request is lost.{hook}{needs} It stops at the first step "
-            "that fails and says in which state it leaves the router.\n"
-        )
-
-
-def _drains(plan: Plan) -> Iterator[str]:
-    for front in host_fronts(plan):
-        first = next(b for route in front.routes for b in route.backends)
-        what, example = ("HOST:PORT", first.endpoint) if front.kind != "haproxy" else ("NAME", first.name)
-        script = _router_script(plan, front)
-        yield (
-            f"- Take one replica out: `{script} drain {what}` (for instance {code(example)}), wait until its "
-            "`vllm:num_requests_running` is 0, stop it, start it again, and after `/health` answers: "
-            f"`{script} restore`. One replica at a time.\n"
-        )
-
-
-def _router_script(plan: Plan, front: Front) -> str:
-    stem = front.file_stem
-    runtime = front_runtime(front)
-    if runtime == "systemd":
-        return f"KCLUSTER_RUN_DIR=/run/kcluster-{stem} bash {installed_folder(plan)}/router/{stem}.sh"
-    if runtime == "compose":
-        return f"docker compose -f {COMPOSE_FILE} --profile '*' exec router-{stem} bash /kcluster/router/{stem}.sh"
-    return f"bash router/{stem}.sh"
-
-
-def _stop_of(plan: Plan, serve_plan: ServePlan) -> str:
-    seconds = shutdown_seconds(serve_plan)
-    name = code(serve_plan.name)
-    runtime = serve_plan.serve.runtime.value
-    answers = f"It takes no new request and has {seconds} s for running answers"
-    if runtime == "systemd":
-        found = dict.fromkeys(unit_of(process) for process in processes_of(plan, serve_plan))
-        listed = " ".join(quote(unit) for unit in found)
-        return f"- Stop {name}: {code(f'systemctl stop {listed}')} on its hosts. {answers}; the units wait longer than that.\n"
-    if runtime == "compose":
-        found = dict.fromkeys(unit_of(process) for process in processes_of(plan, serve_plan))
-        command = f"docker compose -f {COMPOSE_FILE} --profile '*' stop {' '.join(found)}"
-        return f"- Stop {name}: {code(command)}, on each host its own. {answers}; Compose waits longer than that.\n"
-    if runtime == "kubernetes":
-        return _stop_of_pods(plan, serve_plan, seconds)
-    return (
-        f"- Stop {name}: end its start script's process (SIGTERM, Ctrl-C). {answers}; whatever supervises it must wait longer "
-        "than that.\n"
-    )
-
-
-def _stop_of_pods(plan: Plan, serve_plan: ServePlan, seconds: int) -> str:
-    own = object_names(plan)
-    shape = shape_of(plan, serve_plan) if serve_plan.name in own else ""
-    if not isinstance(shape, Shape):
-        return ""
-    name, space = own[serve_plan.name], namespace_of(serve_plan)
-    kind = "deployment" if shape.nodes == 1 else "leaderworkerset"
-    again = (
-        f"kubectl -n {space} rollout restart deployment/{name}"
-        if shape.nodes == 1
-        else f"kubectl -n {space} delete pod -l app.kubernetes.io/name={name},leaderworkerset.sigs.k8s.io/group-index=0"
-    )
-    how = "one pod at a time" if shape.nodes == 1 else "one group, then the next index"
-    return (
-        f"- Restart {code(serve_plan.name)}: {code(again)} ({how}; a pod leaves its endpoints first and has {seconds} s for "
-        f"running answers). Stop it: {code(f'kubectl -n {space} scale {kind}/{name} --replicas=0')}.\n"
-    )
-
-
-def _back(plan: Plan) -> str:
-    runtimes = {serve.serve.runtime.value for serve in plan.serves}
-    ways = [
-        way
-        for runtime, way in (
-            ("shell", "stop, start from that folder"),
-            ("systemd", "`bash nodes/HOST/install.sh` of that folder and `systemctl restart` (what was installed before is beside it, as `.old`)"),
-            ("compose", "`docker compose … up -d` from that folder"),
-            ("kubernetes", "`kubectl apply -k kubernetes` from that folder"),
-        )
-        if runtime in runtimes
-    ]  # fmt: skip
-    return (
-        f"- Roll back: keep the folder of the last good compile (in git, say); {'; '.join(ways)}. "
-        "`kcluster compile --check` says whether a folder is what its spec says.\n"
-    )

@@ -22,6 +22,7 @@ from kcluster.targets.containers import (
 )
 from kcluster.targets.engines import health_path
 from kcluster.targets.hosts.folders import (
+    compose_profile,
     compose_service,
     engine_processes,
     front_runtime,
@@ -76,6 +77,11 @@ def writable(serve_plan: ServePlan) -> str | None:
     return None
 
 
+def settings_file(name: str) -> str:
+    """Where a host has the keys of a serve's engines, or of the router whose files are called so."""
+    return f"{SETTINGS}/{name}.env"
+
+
 def volumes(plan: Plan) -> tuple[str, ...]:
     """The named volumes: the cache of models that are fetched."""
     return (CACHE,) if any(local_model(process.serve) is None for process in in_compose(plan)) else ()
@@ -92,7 +98,7 @@ def _engine(plan: Plan, process: Process) -> dict[str, Yaml]:
     cards = len(process.gpus)
     key = serve_plan.serve.engine.api_key
     settings: dict[str, Yaml] = {
-        "path": f"{SETTINGS}/{segment(serve_plan.name)}.env",
+        "path": settings_file(segment(serve_plan.name)),
         "required": key is not None,
     }
     found: dict[str, Yaml] = {
@@ -121,16 +127,10 @@ def _engine(plan: Plan, process: Process) -> dict[str, Yaml]:
     return found
 
 
-def profile(folder: str) -> str:
-    """The profile of a host, whose files are in the folder; Compose wants two characters at least."""
-    name = folder.rpartition("/")[2]
-    return name if len(name) > 1 and name[0].isalnum() else f"host-{name}"
-
-
 def _common(folder: str) -> dict[str, Yaml]:
     """What every service has; it runs on the host whose files are in the folder."""
     return {
-        "profiles": [profile(folder)],
+        "profiles": [compose_profile(folder)],
         "network_mode": Noted(
             "host", "addresses and ports are the host's: those of the plan, and those that NCCL picks"
         ),
@@ -213,7 +213,7 @@ _SIGNALS: Final = {"nginx": "SIGQUIT", "haproxy": "SIGUSR1"}
 def _router(front: Front, folder: str) -> dict[str, Yaml]:
     stem = front.file_stem
     run = f"/run/kcluster-{stem}"
-    keys = [key.variable for key in (front.api_key, *(front.engine_key(route) for route in front.routes)) if key]
+    keys = [key.variable for key in front.keys]
     found: dict[str, Yaml] = {
         **_common(folder),
         **_image(front),
@@ -227,8 +227,8 @@ def _router(front: Front, folder: str) -> dict[str, Yaml]:
         "ulimits": {"nofile": 1048576, "core": 0},
     }
     if keys:
-        settings: dict[str, Yaml] = {"path": f"{SETTINGS}/{stem}.env", "required": True}
-        found["env_file"] = Noted([settings], _settings_reason(" and ".join(dict.fromkeys(keys))))
+        settings: dict[str, Yaml] = {"path": settings_file(stem), "required": True}
+        found["env_file"] = Noted([settings], _settings_reason(" and ".join(keys)))
     rights: list[Yaml] = [] if front.kind == "haproxy" else ["CHOWN", "SETGID", "SETUID"]
     if front.listen < 1024:
         rights.append("NET_BIND_SERVICE")
@@ -249,6 +249,11 @@ def _router_volumes(front: Front) -> Iterator[Yaml]:
             "read_only": True,
             "bind": {"create_host_path": False},
         }
+
+
+def router_image(front: Front) -> str:
+    """The image of a router."""
+    return str(_image(front)["image"])
 
 
 def _image(front: Front) -> dict[str, Yaml]:

@@ -71,6 +71,12 @@ def compose_service(folder: str, stem: str) -> str:
     return f"{folder.rpartition('/')[2]}-{stem}"
 
 
+def compose_profile(folder: str) -> str:
+    """The Compose profile of a host, whose files are in the folder; Compose wants two characters at least."""
+    name = folder.rpartition("/")[2]
+    return name if len(name) > 1 and name[0].isalnum() else f"host-{name}"
+
+
 def front_runtime(front: Front) -> str:
     """What runs a router: the runtime of the serves behind it."""
     runtimes = {route.serve.serve.runtime.value for route in front.routes}

@@ -7,10 +7,13 @@ from typing import Final
 
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.spec.types import Secret
+from kcluster.targets.engines import health_path
 from kcluster.targets.header import comment_header
 from kcluster.targets.hosts.folders import (
+    compose_profile,
     engine_processes,
     front_runtime,
+    host_folders,
     host_fronts,
     installed_folder,
     server_url,
@@ -19,6 +22,7 @@ from kcluster.targets.hosts.folders import (
 from kcluster.targets.hosts.ready import ready_path
 from kcluster.targets.hosts.rolling_steps import LIBRARY, MAIN
 from kcluster.targets.layout import Process, shutdown_seconds
+from kcluster.targets.monitoring.metrics import metrics_of
 from kcluster.targets.routing import Backend, Front, Route
 from kcluster.targets.shell import SHEBANG, STRICT, indented, one_line, quote, required
 from kcluster.targets.types import Artifact
@@ -51,8 +55,7 @@ class Turn:
 
 def turns(plan: Plan) -> tuple[Turn, ...]:
     """Every replica that can be restarted while others of its serve take the requests."""
-    # When a replica has finished its answers is read from metrics that are vLLM's.
-    processes = tuple(p for p in engine_processes(plan) if p.serve.serve.engine.name.value == "vllm")
+    processes = engine_processes(plan)
     found = []
     routes = [(front, route) for front in host_fronts(plan) for route in front.routes]
     for number, (front, route) in enumerate(routes):
@@ -106,6 +109,9 @@ def _script(plan: Plan, found: tuple[Turn, ...]) -> Iterator[str]:
         yield ': "${KCLUSTER_HOOK:?set KCLUSTER_HOOK to the program that stops and starts the engine scripts (see above)}"\n'
     yield "declare -A users=(\n"
     yield from (f"  [{subscript(host)}]={quote(user)}\n" for host, user in users.items())
+    yield ")\n"
+    yield "declare -A profiles=(\n"
+    yield from (f"  [{subscript(host)}]={quote(profile)}\n" for host, profile in _profiles(plan, found).items())
     yield ")\n\n"
     yield LIBRARY
     for route_number, route in {turn.number: turn.route for turn in found}.items():
@@ -141,6 +147,17 @@ def _users(found: tuple[Turn, ...]) -> dict[str, str]:
     return users
 
 
+def _profiles(plan: Plan, found: tuple[Turn, ...]) -> dict[str, str]:
+    """The Compose profile of every host; with another host's, Compose asks for that one's keys."""
+    hosts = {
+        host
+        for turn in found
+        if turn.runtime == "compose"
+        for host in (*(process.host for process in turn.processes), turn.front.host)
+    }
+    return {host: compose_profile(folder) for host, folder in host_folders(plan).items() if host in hosts}
+
+
 def _turn(plan: Plan, number: int, turn: Turn) -> Iterator[str]:
     front, serve = turn.front, turn.route.serve
     hosts = ", ".join(dict.fromkeys(process.host for process in turn.processes))
@@ -153,11 +170,14 @@ def _steps(plan: Plan, turn: Turn, front: Front, serve: ServePlan) -> Iterator[s
     answering = [process for process in turn.processes if process.answers]
     router = f"{quote(front.host)} {front.file_stem} {front_runtime(front)}"
     own = quote(" ".join(server.endpoint for server in turn.servers))
-    yield f'others_healthy {quote(front.host)} {own} "${{servers_{turn.number}[@]}}"\n'
+    health, metrics = health_path(serve.serve.engine.name.value), metrics_of(serve)
+    yield f'others_healthy {quote(front.host)} {health} {own} "${{servers_{turn.number}[@]}}"\n'
     for server in turn.servers:
         yield f"drain {router} {quote(server.name if front.kind == 'haproxy' else server.endpoint)}\n"
     for process in answering:
-        yield f"idle {quote(process.host)} {quote(server_url(plan, process))} {max(front.timeout, shutdown_seconds(serve))}\n"
+        seconds = max(front.timeout, shutdown_seconds(serve))
+        url = quote(server_url(plan, process) + metrics.path)
+        yield f"idle {quote(process.host)} {url} {seconds} {metrics.running} {metrics.waiting}\n"
     for action in ("stop", "start"):
         for process in turn.processes:
             yield f"{action} {quote(process.host)} {turn.runtime} {quote(process.stem)} {quote(unit_of(process))}\n"

@@ -50,17 +50,17 @@ on() {
   } | if is_here "$host"; then bash -s 9<&-; else "${ssh[@]}" "${users[$host]:+${users[$host]}@}$host" bash -s 9<&-; fi
 }
 
-others_healthy() { # HOST "OWN ..." SERVER ...: others take the requests meanwhile, as their router reaches them
-  local host=$1 own=$2 server urls=''
-  shift 2
+others_healthy() { # HOST PATH "OWN ..." SERVER ...: others take the requests meanwhile, as their router reaches them
+  local host=$1 path=$2 own=$3 server urls=''
+  shift 3
   for server in "$@"; do
-    [[ " $own " == *" $server "* ]] || urls+=" http://$server"
+    [[ " $own " == *" $server "* ]] || urls+=" http://$server$path"
   done
-  state='nothing was changed: a replica that must take the requests meanwhile does not answer /health'
+  state="nothing was changed: a replica that must take the requests meanwhile does not answer $path"
   on "$host" urls="$urls" <<'STEP'
 read -ra each <<<"$urls"
 for url in "${each[@]}"; do
-  curl --disable --noproxy '*' -gfsS -o /dev/null --max-time 10 "$url/health" || {
+  curl --disable --noproxy '*' -gfsS -o /dev/null --max-time 10 "$url" || {
     echo "no answer from $url" >&2
     exit 1
   }
@@ -71,12 +71,12 @@ STEP
 router() { # HOST STEM RUNTIME COMMAND ...
   local host=$1 stem=$2 runtime=$3
   shift 3
-  on "$host" folder="$folder" stem="$stem" runtime="$runtime" service="router-$stem" user="${users[$host]:-}" run="${KCLUSTER_RUN_DIR:-}" command="$1" server="${2:-}" <<'STEP'
+  on "$host" folder="$folder" stem="$stem" runtime="$runtime" profile="${profiles[$host]:-}" service="router-$stem" user="${users[$host]:-}" run="${KCLUSTER_RUN_DIR:-}" command="$1" server="${2:-}" <<'STEP'
 words=("$command")
 [[ -z $server ]] || words+=("$server")
 case $runtime in
 systemd) as_user "$user" env KCLUSTER_RUN_DIR="${run:-/run/kcluster-$stem}" bash "$folder/router/$stem.sh" "${words[@]}" ;;
-compose) docker compose -f "$folder/compose/compose.yaml" --profile '*' exec -T "$service" bash "/kcluster/router/$stem.sh" "${words[@]}" ;;
+compose) docker compose -f "$folder/compose/compose.yaml" --profile "$profile" exec -T "$service" bash "/kcluster/router/$stem.sh" "${words[@]}" ;;
 *) env ${run:+KCLUSTER_RUN_DIR="$run"} bash "$folder/router/$stem.sh" "${words[@]}" ;;
 esac
 STEP
@@ -89,15 +89,18 @@ drain() { # HOST STEM RUNTIME SERVER
   back="on $1: router/$2.sh restore"
 }
 
-idle() { # HOST URL SECONDS: three times in a row nothing runs and nothing waits
+idle() { # HOST URL SECONDS METRIC ...: three times in a row nothing runs and nothing waits
   echo "$name: waiting until its answers are finished"
   state="it is drained and still has requests after $3 s, or no metrics; nothing was stopped. Give it back, $back, and run this again"
-  on "$1" url="$2" limit="$3" <<'STEP'
+  on "$1" url="$2" limit="$3" metrics=" ${*:4} " <<'STEP'
 quiet=0
 deadline=$((SECONDS + limit))
 while ((quiet < 3)); do
-  count=$(curl --disable --noproxy '*' -gfsS --max-time 10 "$url/metrics" |
-    awk '/^vllm:num_requests_(running|waiting)[{ ]/ { sum += $NF; seen = 1 } END { if (!seen) exit 1; print int(sum) }')
+  count=$(curl --disable --noproxy '*' -gfsS --max-time 10 "$url" |
+    awk -v metrics="$metrics" '
+      { name = $1; sub(/[{].*/, "", name) }
+      name != "" && index(metrics, " " name " ") { sum += $NF; seen = 1 }
+      END { if (!seen) exit 1; print int(sum) }')
   if ((count == 0)); then quiet=$((quiet + 1)); else quiet=0; fi
   ((SECONDS < deadline)) || exit 1
   sleep 1
@@ -117,8 +120,8 @@ engine() {
     "$KCLUSTER_HOOK" "$action" "$host" "$script" 9<&- </dev/null
     return
   fi
-  on "$host" folder="$folder" action="$action" runtime="$runtime" unit="$unit" <<'STEP'
-compose() { docker compose -f "$folder/compose/compose.yaml" --profile '*' "$@"; }
+  on "$host" folder="$folder" action="$action" runtime="$runtime" profile="${profiles[$host]:-}" unit="$unit" <<'STEP'
+compose() { docker compose -f "$folder/compose/compose.yaml" --profile "$profile" "$@"; }
 case $runtime-$action in
 systemd-stop) as_root systemctl stop "$unit" ;;
 # Nodes of one engine wait for each other: all are on their way before one is waited for.

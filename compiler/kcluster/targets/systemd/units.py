@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from kcluster.planner.types import Plan, ServePlan
-from kcluster.spec.types import Secret
 from kcluster.targets.header import comment_header
 from kcluster.targets.hosts.folders import (
     engine_processes,
@@ -218,7 +217,7 @@ _PROGRAMS: Final = {"nginx": ("nginx",), "haproxy": ("haproxy",), "vllm-router":
 def _router(plan: Plan, front: Front) -> Unit:
     folder = host_folders(plan)[front.host]
     stem = front.file_stem
-    keys = _router_keys(front)
+    keys = tuple(key.variable for key in front.keys)
     settings = f"{SETTINGS}/{stem}.env"
     user = user_of(front.routes[0].serve)
     script = f"{installed_folder(plan)}/router/{stem}.sh"
@@ -264,8 +263,3 @@ def _router_command(front: Front, script: str) -> Iterator[str]:
         yield f"""ExecStart=/bin/bash -c "exec \\"$$0\\" start > >(exec cat)" {word(script)}\n"""
     if front.kind != "vllm-router":
         yield f"ExecReload={item(script)} reload\n"
-
-
-def _router_keys(front: Front) -> tuple[str, ...]:
-    keys: list[Secret | None] = [front.api_key, *(front.engine_key(route) for route in front.routes)]
-    return tuple(dict.fromkeys(key.variable for key in keys if key))
