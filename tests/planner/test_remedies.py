@@ -8,6 +8,7 @@ import pytest
 
 from kcluster.physics.weights import stage_layers
 from kcluster.planner import remedies
+from kcluster.planner.least import least_hardware, most_nodes
 from kcluster.planner.types import ServePlan
 from tests.planner.planner_cases import LLAMA_8B, LLAMA_70B, planned
 
@@ -123,13 +124,13 @@ def test_the_least_hardware_that_meets_the_bounds() -> None:
     sla = "concurrency = 64, context = 4K, prompt = 1K, completion = 300, throughput >= 1500"
     plan = serve("gpus = 1 * rtx-4090", sla, weights="bf16", model=LLAMA_8B)
     assert plan.chosen.verdicts[0].met != "yes"
-    least = remedies.least_hardware(plan)
+    least = least_hardware(plan)
     assert least is not None and least.gpus > 1
     fewer = serve(f"nodes = {least.nodes - 1 or 1}, gpus = 1 * rtx-4090", sla, weights="bf16", model=LLAMA_8B)
     codes = {violation.code for violation in fewer.chosen.violations}
     assert not remedies.does(fewer.chosen) or "KC204" in codes
     impossible = serve("gpus = 1 * rtx-4090", sla + ", tokens_per_second >= 1000", weights="bf16", model=LLAMA_8B)
-    assert remedies.least_hardware(impossible) is None
+    assert least_hardware(impossible) is None
 
 
 def test_the_least_hardware_is_a_fuller_node_before_more_nodes() -> None:
@@ -137,7 +138,7 @@ def test_the_least_hardware_is_a_fuller_node_before_more_nodes() -> None:
     sla = "concurrency = 4, context = 8K, prompt = 1K, completion = 300"
     plan = serve("gpus = 1 * rtx-5090", sla, weights="bf16", model="Qwen/Qwen3-30B-A3B")
     assert plan.chosen.fits == "no"
-    least = remedies.least_hardware(plan)
+    least = least_hardware(plan)
     assert least is not None
     assert (least.nodes, least.gpus_per_node) == (1, 4)
 
@@ -178,9 +179,9 @@ def test_another_version_with_the_same_flags() -> None:
 
 
 def test_hardware_is_looked_for_within_limits() -> None:
-    assert remedies.most_nodes(1) == 32
-    assert remedies.most_nodes(4) == 64
-    assert remedies.most_nodes(100) == 100
+    assert most_nodes(1) == 32
+    assert most_nodes(4) == 64
+    assert most_nodes(100) == 100
 
 
 def test_remedies_with_the_same_pins_share_one_search(monkeypatch: pytest.MonkeyPatch) -> None:

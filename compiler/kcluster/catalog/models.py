@@ -14,7 +14,7 @@ from typing import Any, Final
 from kcluster.catalog.config_json import read_config
 from kcluster.catalog.formats import checkpoint_suffix
 from kcluster.catalog.rows import DATA, entries, parse, read
-from kcluster.physics.architecture import Architecture
+from kcluster.physics.architecture import Architecture, shared
 from kcluster.values import frozen
 
 _REPUBLISHERS: Final = frozenset(
@@ -181,7 +181,7 @@ def find_model(id: str) -> ModelMatch | None:
     note = "" if place.id == id else f"taken as {place.id}" + (f" ({why})" if why else "")
     return ModelMatch(
         id=place.id,
-        architecture=architecture,
+        architecture=shared(architecture),
         note=note,
         source=f"{row['source']}; {row['date']}",
         quantization=row.get("quantization") if place.id == id or not _other_format(id) else None,

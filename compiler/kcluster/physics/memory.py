@@ -108,6 +108,7 @@ def memory(
     """
     by_stage = cards if len(cards) == cut.pp else (cards[0],) * cut.pp
     layers = stage_layers(len(arch.layers), cut)
+    loads = _loads(limits)
     layout = kv_layout(arch, cut, limits, engine, by_stage[0])
     stages = tuple(
         _stage(
@@ -119,17 +120,7 @@ def memory(
             cut,
             stage,
             layers[stage],
-            _weights(
-                arch,
-                fmt,
-                cut,
-                stage,
-                exact_weight_bytes,
-                draft_bytes,
-                bool(limits.speculative_tokens and limits.mtp and not limits.draft_layers),
-                not limits.language_model_only,
-                constants,
-            ),
+            _weights(arch, fmt, cut, stage, exact_weight_bytes, draft_bytes, *loads, constants),
         )
         for stage in range(cut.pp)
     )
@@ -161,6 +152,35 @@ def memory(
         starts=_starts(stages, by_stage, layout, pool, needed, limits, engine, reserved),
         layout=layout,
     )
+
+
+def weights_exceed(
+    arch: Architecture,
+    fmt: WeightFormat,
+    cut: Cut,
+    limits: Limits,
+    card: Card,
+    constants: MemoryConstants,
+    *,
+    exact_weight_bytes: int | None = None,
+    draft_bytes: float = 0.0,
+) -> bool:
+    """Whether the weights of some stage alone are more than the engine's share of a card, so that nothing is left for KV: what
+    `memory` would say in the end, known at once."""
+    if limits.kv_cache_memory_bytes is not None:
+        return False
+    usable = _usable(card.memory, limits.utilization).value
+    mtp, vision = _loads(limits)
+    return any(
+        _weights(arch, fmt, cut, stage, exact_weight_bytes, draft_bytes, mtp, vision, constants).value >= usable
+        for stage in range(cut.pp)
+    )
+
+
+def _loads(limits: Limits) -> tuple[bool, bool]:
+    """Whether an engine loads the multi-token-prediction layers and the vision tower."""
+    mtp = bool(limits.speculative_tokens and limits.mtp and not limits.draft_layers)
+    return mtp, not limits.language_model_only
 
 
 @lru_cache(maxsize=8192)

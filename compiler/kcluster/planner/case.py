@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal, TypeVar
 
 from kcluster.catalog.constants import memory_constants, time_constants
-from kcluster.physics.architecture import Architecture, Layer
+from kcluster.physics.architecture import Architecture, Layer, shared
 from kcluster.physics.cut import EngineVersion, KvFormat, Load
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Cluster
@@ -97,6 +97,7 @@ def case_of(serve: ServeSpec, neighbours: float = 0.0) -> Case:
     if positions != architecture.max_positions:
         architecture = evolve(architecture, max_positions=positions)
     draft = serve.model.draft
+    architecture = shared(architecture)
     engine = engine_of(serve)
     return Case(
         architecture=architecture,
@@ -119,6 +120,23 @@ def case_of(serve: ServeSpec, neighbours: float = 0.0) -> Case:
         mtp=draft is None or draft.method.value == "mtp",
         draft_layers=draft.architecture.layers if draft and _own_drafter(draft) and draft.architecture else (),
     )
+
+
+def released(case: Case) -> Case:
+    """The case with the cut open; lengths, formats and shares stay as written."""
+    pins = evolve(
+        case.pins,
+        replicas=None,
+        tp=None,
+        pp=None,
+        dp=None,
+        ep=None,
+        dcp=None,
+        layers=None,
+        eplb=False,
+        redundant_experts=0,
+    )
+    return evolve(case, pins=pins)
 
 
 def engine_of(serve: ServeSpec) -> EngineVersion:

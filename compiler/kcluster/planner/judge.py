@@ -123,12 +123,21 @@ class Judge:
             found += memory_violations(case, cut, fit.limits, fit.memory, fit.held_longest, fit.held_typical)
         timed: Performance | None = None
         talk: Communication | None = None
-        if fit.memory is not None and fit.room > 0 and len(engines) == cut.replicas:
+        if (
+            fit.memory is not None
+            and fit.room > 0
+            and len(engines) == cut.replicas
+            and self.asks_times(cut, fit, found)
+        ):
             talk, timed = self._times(cut, fit, engines, placed.kinds)
             found += link_violations(case, cut, engines[0], talk, timed)
         found += survival(case, cut, engines)
         verdicts = tuple(_verdict(bound, timed) for bound in case.bounds) if timed is not None else ()
         return Candidate(cut, fit.limits, engines, fit.memory, talk, timed, tuple(found), verdicts, idle)
+
+    def asks_times(self, cut: Cut, fit: Fit, found: list[Violation]) -> bool:
+        """Whether times are worth working out for a cut of which this is known."""
+        return True
 
     def _times(
         self, cut: Cut, fit: Fit, engines: tuple[EnginePlacement, ...], kinds: tuple[int, ...]

@@ -12,41 +12,21 @@ from typing import Final
 from kcluster.physics.capacity import held_requests, holds_longest
 from kcluster.physics.cut import Cut
 from kcluster.physics.formats import WeightFormat
-from kcluster.physics.hardware import Cluster, Node
 from kcluster.physics.weights import stage_layers
 from kcluster.planner.answers import remembered
-from kcluster.planner.case import Case, Pins, case_of
+from kcluster.planner.case import Pins, case_of, released
 from kcluster.planner.fit import held_everywhere
 from kcluster.planner.fitting import Fit
 from kcluster.planner.judge import Judge
 from kcluster.planner.limits import SEQUENCE_STEP
 from kcluster.planner.ranking import does, is_lossy, is_warned, order
-from kcluster.planner.search import Found, fewest, first_choice, holds, search
+from kcluster.planner.search import Found, holds, search
 from kcluster.planner.types import Candidate, ServePlan
-from kcluster.spec.types import ServeSpec
 from kcluster.units import Figure
 from kcluster.values import evolve, frozen
 
 LONGEST: Final = 2**24
 """Tokens beyond which no context is looked for."""
-MOST_SCALE: Final = 32
-"""Least hardware is looked for up to this many times the nodes that there are, and up to `MOST_NODES` of them."""
-MOST_NODES: Final = 64
-MOST_CARDS: Final = 8
-"""Cards that a node is thought to hold at most."""
-
-
-@frozen
-class Hardware:
-    """An amount of hardware of the kind that the spec has, and the plan on it."""
-
-    nodes: int
-    gpus_per_node: int
-    candidate: Candidate
-
-    @property
-    def gpus(self) -> int:
-        return self.nodes * self.gpus_per_node
 
 
 @frozen
@@ -58,13 +38,14 @@ class Partition:
 
 
 class _Inquiry:
-    """What was asked about one serve: its case, and judges and searches by pins."""
+    """What was asked about one serve: its case, and judges and searches by pins. The search that made the plan is among them."""
 
-    def __init__(self, serve: ServeSpec) -> None:
-        self.serve = serve
-        self.case = case_of(serve)
+    def __init__(self, plan: ServePlan) -> None:
+        self.serve = plan.serve
+        self.case = case_of(plan.serve)
         self._judges: dict[Pins, Judge] = {}
-        self._found: dict[Pins, Found] = {}
+        candidates = (plan.chosen, *(other.candidate for other in plan.alternatives))
+        self._found = {self.case.pins: Found(candidates, plan.considered)}
 
     def judge(self, pins: Pins) -> Judge:
         if pins not in self._judges:
@@ -87,7 +68,7 @@ def _inquiry(plan: ServePlan) -> _Inquiry:
     if found is None or found.serve is not plan.serve:
         if len(_inquiries) >= _KEPT:
             _inquiries.clear()
-        found = _inquiries[id(plan.serve)] = _Inquiry(plan.serve)
+        found = _inquiries[id(plan.serve)] = _Inquiry(plan)
     return found
 
 
@@ -100,7 +81,7 @@ def _own(plan: ServePlan) -> Judge:
 def _open(plan: ServePlan) -> Found:
     """The search with the cut's pins released."""
     inquiry = _inquiry(plan)
-    return inquiry.search(_released(inquiry.case).pins)
+    return inquiry.search(released(inquiry.case).pins)
 
 
 @remembered
@@ -190,7 +171,7 @@ def holding(serve: ServePlan) -> tuple[Candidate, ...]:
     differs in each of tensor parallel, pipeline, decode context parallel, attention ranks, replicas and KV format."""
     inquiry = _inquiry(serve)
     found: dict[str, Candidate] = {}
-    for candidate in inquiry.search(evolve(_released(inquiry.case).pins, kv_format=None)).candidates:
+    for candidate in inquiry.search(evolve(released(inquiry.case).pins, kv_format=None)).candidates:
         if holds(candidate) and not _errors(candidate):
             change = _change(serve.chosen, candidate)
             if change:
@@ -233,54 +214,6 @@ def nearest_meeting(serve: ServePlan) -> Candidate | None:
 def best_here(serve: ServePlan) -> Candidate:
     """The best plan on this hardware, the cut's pins released, whether it meets the bounds or not."""
     return _open(serve).candidates[0]
-
-
-@remembered
-def least_hardware(serve: ServePlan) -> Hardware | None:
-    """The fewest cards of the first node's kind, in whole nodes or as a smaller or fuller node, on which a plan meets every bound
-    and holds the typical load; None where even many times the nodes do not. A fuller node comes before more nodes: a network
-    and machines around them cost more than a card."""
-    case = _released(_inquiry(serve).case)
-    if not case.cluster.nodes or not case.cluster.nodes[0].cards:
-        return None
-    first = case.cluster.nodes[0]
-    present, cards = len(case.cluster.nodes), len(first.cards)
-    tried: dict[tuple[int, int], Candidate] = {}
-
-    def enough(nodes: int, size: int = cards) -> bool:
-        if (nodes, size) not in tried:
-            tried[nodes, size] = _best_on(case, first, nodes, size)
-        return _serves(tried[nodes, size])
-
-    # What comes first is tried first, the smaller searches before the larger: what is found ends the rest.
-    sizes = sorted({cards, *(size for size in (1, 2, 4, MOST_CARDS) if size <= MOST_CARDS)})
-    one = next((size for size in sizes if enough(1, size)), None)
-    within = fewest(2, present, enough) if present > 1 and not (one is not None and one <= 2 * cards) else None
-    if within is not None and (one is None or within * cards < one):
-        return Hardware(within, cards, tried[within, cards])
-    if one is not None:
-        return Hardware(1, one, tried[1, one])
-    least = fewest(present + 1, most_nodes(present), enough) if most_nodes(present) > present else None
-    return Hardware(least, cards, tried[least, cards]) if least is not None else None
-
-
-def most_nodes(present: int) -> int:
-    """Up to how many nodes least hardware is looked for where there are so many."""
-    return max(present, min(present * MOST_SCALE, MOST_NODES))
-
-
-def _best_on(case: Case, node: Node, nodes: int, cards: int) -> Candidate:
-    card = node.cards[0]
-    bus = evolve(node.bus, groups=(), pairs=()) if cards != len(node.cards) else node.bus
-    like = tuple(
-        Node(f"node{index}", (card,) * cards if cards != len(node.cards) else node.cards, bus, node.network)
-        for index in range(nodes)
-    )
-    return first_choice(Judge(evolve(case, cluster=Cluster(like, case.cluster.reserved))))
-
-
-def _serves(candidate: Candidate) -> bool:
-    return does(candidate) and not any(found.code == "KC204" for found in candidate.violations)
 
 
 @remembered
@@ -343,31 +276,14 @@ def on_version(serve: ServePlan, version: tuple[int, ...]) -> Candidate:
 def smaller_cut(serve: ServePlan) -> Candidate | None:
     """For a cut pinned by hand: the plan that the planner prefers where its engine takes fewer cards, or has no pipeline where
     the pinned one has; None where the pinned cut is as good (KC308)."""
-    released = _released(_inquiry(serve).case)
+    case = released(_inquiry(serve).case)
     best = best_here(serve)
     chosen = serve.chosen
-    if best.cut == chosen.cut or is_warned(best) or not does(best) or is_lossy(released, best):
+    if best.cut == chosen.cut or is_warned(best) or not does(best) or is_lossy(case, best):
         return None
-    ordered = order(released, [best, chosen])
+    ordered = order(case, [best, chosen])
     smaller = best.cut.engine_gpus < chosen.cut.engine_gpus or best.cut.pp < chosen.cut.pp
     return best if ordered[0] is best and smaller else None
-
-
-def _released(case: Case) -> Case:
-    """The case with the cut open; lengths, formats and shares stay as written."""
-    pins = evolve(
-        case.pins,
-        replicas=None,
-        tp=None,
-        pp=None,
-        dp=None,
-        ep=None,
-        dcp=None,
-        layers=None,
-        eplb=False,
-        redundant_experts=0,
-    )
-    return evolve(case, pins=pins)
 
 
 def _errors(candidate: Candidate) -> bool:

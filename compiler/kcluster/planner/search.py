@@ -35,18 +35,12 @@ def search(judge: Judge) -> Found:
     """The candidates of a case in their order. There is always at least one."""
     case = judge.case
     own, *others = kv_formats(case)
-    candidates = list(_judged(judge, own))
+    candidates = list(judged(judge, own))
     for kv_format in others:
         candidates += _mended(judge, candidates, kv_format)
     ranked = _ranked(judge, candidates)
     ranked += _fewer_replicas(judge, ranked[0])
     return Found(tuple(ranked), len(ranked))
-
-
-def first_choice(judge: Judge) -> Candidate:
-    """The first candidate of `search`, without those that only stand beside it: other KV formats are never chosen unasked."""
-    own = kv_formats(judge.case)[0]
-    return _ranked(judge, list(_judged(judge, own)))[0]
 
 
 def _ranked(judge: Judge, candidates: list[Candidate]) -> list[Candidate]:
@@ -57,7 +51,7 @@ def _ranked(judge: Judge, candidates: list[Candidate]) -> list[Candidate]:
     return ranked
 
 
-def _judged(judge: Judge, kv_format: KvFormat) -> Iterator[Candidate]:
+def judged(judge: Judge, kv_format: KvFormat) -> Iterator[Candidate]:
     """Every family with one KV format."""
     large = is_large(judge.case)
     whole: set[tuple[int, int]] = set()
@@ -69,13 +63,13 @@ def _judged(judge: Judge, kv_format: KvFormat) -> Iterator[Candidate]:
             continue
         if large and family.dp > ENOUGH_RANKS * least.get(family.tp, family.dp):
             continue
-        judged = list(_family(judge, family, kv_format))
-        yield from judged
-        if any(candidate.memory is not None for candidate in judged):
+        tried = list(_family(judge, family, kv_format))
+        yield from tried
+        if any(candidate.memory is not None for candidate in tried):
             whole.add(pair)
-        if any(found.code in ("KC301", "KC302") and found.fatal for one in judged for found in one.violations):
+        if any(found.code in ("KC301", "KC302") and found.fatal for one in tried for found in one.violations):
             indivisible.add(family.tp)
-        if family.dp > 1 and any(candidate.fits != "no" for candidate in judged):
+        if family.dp > 1 and any(candidate.fits != "no" for candidate in tried):
             least.setdefault(family.tp, family.dp)
 
 

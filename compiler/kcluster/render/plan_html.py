@@ -226,7 +226,7 @@ def _sla(serve: ServePlan) -> Markup:
 
 def _least(serve: ServePlan) -> str:
     """The least hardware of this kind on which no bound is missed at its expected value; empty where none is."""
-    from kcluster.planner.remedies import least_hardware, most_nodes
+    from kcluster.planner.least import least_hardware, most_nodes
 
     if does(serve.chosen) or not serve.chosen.placement:
         return ""

@@ -212,8 +212,8 @@ def _sla(chosen: Candidate, paint: _Paint) -> list[str]:
 
 def _least(serve: ServePlan) -> list[str]:
     """Where a bound is missed at its expected value: the least hardware of this kind on which none would be."""
+    from kcluster.planner.least import least_hardware, most_nodes
     from kcluster.planner.ranking import does
-    from kcluster.planner.remedies import least_hardware, most_nodes
 
     if does(serve.chosen) or not serve.chosen.placement:
         return []

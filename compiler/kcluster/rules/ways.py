@@ -52,7 +52,8 @@ def tokens(length: int) -> str:
 
 def fitting_cuts(serve: ServePlan) -> Iterator[str]:
     """The smallest cut, format and amount of hardware in which the model starts."""
-    from kcluster.planner.remedies import least_hardware, smaller_format, smallest_fit
+    from kcluster.planner.least import least_hardware
+    from kcluster.planner.remedies import smaller_format, smallest_fit
 
     fitting = smallest_fit(serve)
     if fitting is not None:
@@ -145,8 +146,9 @@ def sequences(serve: ServePlan) -> Iterator[str]:
 def to_meet(serve: ServePlan, *, hardware_too: bool) -> Iterator[str]:
     """The nearest plan on this hardware that meets the bounds; where there is none and `hardware_too`, the least hardware that
     would, which is the dearest question of all."""
+    from kcluster.planner.least import least_hardware, most_nodes
     from kcluster.planner.ranking import does
-    from kcluster.planner.remedies import best_here, least_hardware, most_nodes
+    from kcluster.planner.remedies import best_here
 
     best = _once(serve, best_here)
     if does(best) and best.cut != serve.chosen.cut:
