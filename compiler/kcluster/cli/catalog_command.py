@@ -12,7 +12,7 @@ KINDS = ("gpus", "models", "links", "engines")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("list",))
+    parser.add_argument("action", nargs="?", choices=("list",), default="list", help="the only action there is")
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"which ({', '.join(KINDS)}; default: all)")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 

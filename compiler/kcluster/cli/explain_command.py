@@ -22,7 +22,9 @@ def run(arguments: argparse.Namespace) -> int:
         return OK
     code = code_of(arguments.code)
     if code is None:
-        raise UsageError(f"there is no rule `{arguments.code}` (kcluster explain --list names them)")
+        near = [one.name for one in CODES.values() if arguments.code.lower() in one.name]
+        hint = f"did you mean {' or '.join(near)}?" if near else "kcluster explain --list names them"
+        raise UsageError(f"there is no rule `{arguments.code}`; {hint}")
     from kcluster.rules.pages import markdown, page
 
     if arguments.format == "json":

@@ -45,6 +45,14 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         self._width = get_terminal_size().columns - 2
         return super().format_help()
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        from textwrap import fill
+
+        paragraphs = text.strip().split("\n\n")
+        return "\n\n".join(
+            one if "  " in one else fill(one, width, break_on_hyphens=False) for one in paragraphs
+        )  # columns stay as they are
+
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
@@ -69,7 +77,9 @@ def run(arguments: Sequence[str]) -> int:
         from difflib import get_close_matches
 
         near = get_close_matches(name, COMMANDS, 1)
-        complain(f"there is no command `{name}`" + (f"; did you mean `{near[0]}`?" if near else ""))
+        complain(
+            f"there is no command `{name}`; " + (f"did you mean `{near[0]}`?" if near else "kcluster --help lists them")
+        )
         return USAGE
     module = import_module(f"kcluster.cli.{name}_command")
     parser = argparse.ArgumentParser(prog=f"kcluster {name}", description=module.__doc__, formatter_class=_Formatter)

@@ -161,7 +161,7 @@ complete -c kcluster -n '_shtab_kcluster_using inspect; and test $_shtab_kcluste
 complete -c kcluster -n '_shtab_kcluster_using; and test $_shtab_kcluster_npos -eq 0' -a catalog -d 'list what is built in'
 complete -c kcluster -n '_shtab_kcluster_using catalog' -s h -l help -d 'show this help message and exit'
 complete -c kcluster -n '_shtab_kcluster_using catalog' -l format -xka "text json" -d format
-complete -c kcluster -n '_shtab_kcluster_using catalog; and test $_shtab_kcluster_npos -eq 0' -ka "list" -d action
+complete -c kcluster -n '_shtab_kcluster_using catalog; and test $_shtab_kcluster_npos -eq 0' -ka "list" -d 'the only action there is'
 complete -c kcluster -n '_shtab_kcluster_using; and test $_shtab_kcluster_npos -eq 0' -a lsp -d 'serve an editor (needs kcluster[lsp])'
 complete -c kcluster -n '_shtab_kcluster_using lsp' -s h -l help -d 'show this help message and exit'
 complete -c kcluster -n '_shtab_kcluster_using lsp' -l stdio -d 'accepted from editors that pass it; there is no other way'

@@ -38,7 +38,7 @@ _shtab_kcluster_defaults_added=0
 _shtab_kcluster_catalog_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--format[format]:format:(text json)"
-  ":action:(list)"
+  ":the only action there is:(list)"
   "(*)::which (gpus, models, links, engines\; default\: all):"
 )
 
