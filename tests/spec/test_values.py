@@ -149,7 +149,63 @@ def test_auto_is_no_value() -> None:
     assert not engine("version = auto").serve.engine.version.written
     assert hardware("bus = auto").found == ()
     only = resolved(SHORT.replace("2 * l40s", "auto")).only()
-    assert only.code == "KC107", "a card must be named"
+    assert only.code == "KC103", "a card must be named"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (SHORT.replace('"meta-llama/Llama-3.1-8B-Instruct"', "auto"), "KC105"),
+        (SHORT.replace('Instruct"', 'Instruct", config = auto'), ""),
+        (SHORT.replace('Instruct"', 'Instruct"\ndraft { method = auto }'), "KC105"),
+        (SHORT.replace('Instruct"', 'Instruct"\ndraft { method = eagle, id = auto }'), "KC105"),
+        (SHORT + "serve c { model = auto, hardware = auto, sla = auto }\n", ""),
+        (SHORT.replace("2 * l40s", "2 * l40s\nnode a { gpus = auto }"), ""),
+    ],
+)
+def test_auto_is_as_if_left_out(text: str, code: str) -> None:
+    """What is needed is then missing, and what is not is chosen; nothing is left unplanned in silence."""
+    found = resolved(text)
+    assert found.codes == ([code] if code else []), found.report()
+    assert code or found.serve
+
+
+@pytest.mark.parametrize(
+    ("text", "near", "meant"),
+    [
+        ("weights = int4", "awq-int4", ""),
+        ("weights = q4", "gguf-q4_0", ""),
+        ("weights = nvpf4", "nvfp4", "nvfp4"),
+        ("weights = aqw", "awq-int4", "awq-int4"),
+    ],
+)
+def test_a_format_of_other_bits_is_not_what_was_meant(text: str, near: str, meant: str) -> None:
+    """`int8` is one letter off `int4`, and a different checkpoint."""
+    only = resolved(SHORT.replace('Instruct"', f'Instruct", {text}')).only()
+    assert only.code == "KC103" and f"`{near}`" in only.help[0]
+    assert [fix.edits[0].text for fix in only.fixes] == ([meant] if meant else [])
+
+
+def test_a_word_is_offered_as_the_language_writes_it() -> None:
+    only = engine("kv_cache = fp8_e5m2").only()
+    assert only.help == ("did you mean `fp8`?",) and only.fixes[0].edits[0].text == "fp8"
+
+
+@pytest.mark.parametrize("text", ["$MY_KEY", "${MY_KEY}"])
+def test_a_variable_written_as_in_a_shell_is_no_secret(text: str) -> None:
+    only = engine(f'api_key = "{text}"').only()
+    assert only.code == "KC103" and only.fixes[0].edits[0].text == 'env("MY_KEY")' and only.fixes[0].safety == "safe"
+    for literal in ("MY_KEY", "{MY_KEY}", "$my", "$MY_KEY}", "${MY_KEY", "sk-${MY_KEY}"):
+        assert engine(f'api_key = "{literal}"').only().code == "KC703", literal
+
+
+def test_a_flag_among_the_attributes_of_the_engine() -> None:
+    assert engine("tensor_parallel_size = 2").only().help == ("a flag of the engine goes into `args { … }`",)
+
+
+def test_a_block_that_is_auto_is_left_out() -> None:
+    only = resolved(SHORT + "serve c { engine = auto }\n").only()
+    assert only.code == "KC102" and only.fixes[0].edits[0].text == ""
 
 
 @pytest.mark.parametrize(

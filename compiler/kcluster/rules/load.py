@@ -65,7 +65,7 @@ def incomplete_sla(spec: Spec) -> Iterator[Diagnostic]:
             ("prompt", sla.prompt),
             ("completion", sla.completion),
         )
-        missing = [(name, value) for name, value in four if not value.written]
+        missing = [(name, value) for name, value in four if not value.written and name not in sla.unread]
         if missing:
             assumed = (
                 f"`{name}` is taken as {count(value.value)}{': ' + value.origin.note if value.origin.note else ''}"

@@ -50,7 +50,7 @@ class Fields:
     values: dict[str, Value[Any]] = field(factory=dict)
     nodes: dict[str, ValueNode] = field(factory=dict)
     tried: set[str] = field(factory=set)
-    """Attributes and blocks that were written, also those that could not be read."""
+    """Attributes and blocks that were written, also those that could not be read; not `auto`, which is as if left out."""
     blocks: list[Fields] = field(factory=list)
     entries: list[Entry] = field(factory=list)
     guessed: bool = False
@@ -222,10 +222,12 @@ def _same(first: str, second: str) -> bool:
 
 def _keep(item: Attribute, schema: AttributeSchema, fields: Fields, context: Context) -> None:
     name = schema.name
-    fields.tried.add(name)
     fields.nodes[name] = item.value
     read = read_value(item.value, schema, Place(context.source, context.findings, name))
-    if read is BAD or read is AUTO:
+    if read is AUTO:
+        return
+    fields.tried.add(name)
+    if read is BAD:
         return
     fields.values[name] = Value(read, Origin("spec", context.source, item.value.span), item.span)
 
@@ -271,6 +273,9 @@ def _unknown_attribute(item: Attribute, fields: Fields, context: Context) -> Non
         help_: tuple[str, ...] = (f"did you mean `{near}`?",)
     else:
         help_ = _homes(name) or did_you_mean(name, [row.name for row in schema.attributes])
+        flags = next((inner for inner in schema.blocks if inner.entries and inner.entries.key == "flag"), None)
+        if flags is not None and not help_:
+            help_ = (f"a flag of the engine goes into `{flags.word} {{ … }}`",)
     if not schema.word and not help_:
         help_ = ("attributes stand inside blocks",)
     context.findings.add("KC102", message, context.source, item.key.span, help=help_, fixes=fixes)
@@ -303,6 +308,11 @@ def _block_as_attribute(item: Attribute, inner: BlockSchema, fields: Fields, con
     label = value if isinstance(value, WordNode | StringNode) and inner.label != "none" else None
     text = f"{inner.word} {label.text} {{ }}" if label is not None else f"{inner.word} {{ … }}"
     alone = fields.names.count(inner.word) == 1
+    if isinstance(value, WordNode) and value.text == "auto":
+        message = f"`{inner.word}` is a block, and left out it is `auto`"
+        fixes = remove("leave it out", context.source, item.span, "safe")
+        context.findings.add("KC102", message, context.source, item.span, fixes=fixes)
+        return
     fixes = (replace("write it as a block", item.span, text),) if alone and isinstance(label, WordNode) else ()
     message = f"`{inner.word}` is a block: `{shown(text)}`"
     context.findings.add("KC102", message, context.source, item.span, fixes=fixes)

@@ -33,10 +33,16 @@ def build_sla(fields: Fields) -> SlaSpec:
         percentile=fields.or_default("percentile", "p50", "bounds mean the median unless the SLA says otherwise"),
         survive_loss=fields.get("survive_loss"),
         bounds=_bounds(fields),
+        unread=_unread(fields),
         block=fields.span,
         head=fields.head,
         source=fields.source,
     )
+
+
+def _unread(fields: Fields) -> tuple[str, ...]:
+    load = ("concurrency", "context", "prompt", "completion")
+    return load if fields.torn else tuple(name for name in load if name in fields.tried and fields.get(name) is None)
 
 
 def _context(fields: Fields) -> Value[int]:

@@ -142,6 +142,8 @@ class SlaSpec:
     block: Span
     head: Span
     source: Source
+    unread: tuple[str, ...] = ()
+    """Figures of the load that are written and could not be read, which is reported, or may be (where the block is torn)."""
 
     def bound(self, name: BoundName) -> Bound | None:
         return next((bound for bound in self.bounds if bound.name == name), None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from kcluster.diagnostics.wording import listed, nearest, shown
-from kcluster.spec.findings import Findings, described, renamed, replace
+from kcluster.diagnostics.wording import listed, nearest, plain_slip, shown
+from kcluster.spec.findings import Findings, described, replace
 from kcluster.spec.reading import BAD, Place
 from kcluster.spec.schema import choices_of
 from kcluster.spec.schema_types import AttributeSchema
@@ -70,13 +70,19 @@ def read_choice(node: ValueNode, schema: AttributeSchema, place: Place) -> Any:
             return candidate
         if candidate in spellings:
             return spellings[candidate]
-    near = nearest(text, (*choices, *spellings))
     few = len(choices) <= 8
     message = f"is {listed(choices)}, not `{shown(text)}`" if few else f"does not take `{shown(text)}`"
-    help_ = (f"did you mean `{near}`?",) if near else () if few else (f"it takes {listed(choices[:12])}, and more",)
-    fixes = (renamed(text, near, node.span),) if near else ()
-    place.wrong(message, node.span, help=help_, fixes=fixes)
-    return BAD if near is None else spellings.get(near, near)
+    whole = [choice for choice in choices if len(text) > 1 and text.lower() in choice]
+    near = None if len(whole) > 1 else nearest(text, (*choices, *spellings))
+    if near is None:
+        help_ = (f"did you mean {listed(whole[:4])}?",) if whole else ()
+        help_ = help_ if help_ or few else (f"it takes {listed(choices[:12])}, and more",)
+        place.wrong(message, node.span, help=help_)
+        return BAD
+    meant = spellings.get(near, near)
+    fix = replace(f"write `{meant}`", node.span, meant, "safe" if plain_slip(text, near) else "unsafe")
+    place.wrong(message, node.span, help=(f"did you mean `{meant}`?",), fixes=(fix,))
+    return meant
 
 
 def read_string(node: ValueNode, schema: AttributeSchema, place: Place) -> Any:
@@ -99,10 +105,11 @@ def read_secret(node: ValueNode, schema: AttributeSchema, place: Place) -> Any:
     example = f'env("{schema.variable}")'
     if isinstance(node, CallNode) and node.name.text == "env":
         return _environment(node, place)
-    if isinstance(node, WordNode) and re.fullmatch(r"[A-Z][A-Z0-9_]{2,127}", node.text):
-        fix = replace("name the variable", node.span, f'env("{node.text}")')
-        place.wrong(f'is named by its environment variable: `env("{node.text}")`', node.span, fixes=(fix,))
-        return Secret(node.text)
+    variable = _variable(node)
+    if variable:
+        fix = replace("name the variable", node.span, f'env("{variable}")')
+        place.wrong(f'is named by its environment variable: `env("{variable}")`', node.span, fixes=(fix,))
+        return Secret(variable)
     if isinstance(node, StringNode | WordNode | NumberNode):
         place.findings.add(
             "KC703",
@@ -117,6 +124,16 @@ def read_secret(node: ValueNode, schema: AttributeSchema, place: Place) -> Any:
         )
         return Secret(schema.variable)
     return place.wrong(f"is `{example}`, not {described(node)}", node.span)
+
+
+def _variable(node: ValueNode) -> str:
+    """The environment variable that a value means as a shell would write it: `NAME`, `"$NAME"`, `"${NAME}"`."""
+    if not isinstance(node, WordNode | StringNode):
+        return ""
+    found = re.fullmatch(r"(\$\{)?(\$)?([A-Z][A-Z0-9_]{2,127})(?(1)\})", node.text)
+    if found is None or (isinstance(node, StringNode) and found[3] == node.text) or (found[1] and found[2]):
+        return ""
+    return "" if refusal(found[3], "key variable") else found[3]
 
 
 def _environment(node: CallNode, place: Place) -> Any:
