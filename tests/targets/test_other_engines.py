@@ -20,8 +20,17 @@ from google.protobuf import text_format
 from syrupy.assertion import SnapshotAssertion
 
 from kcluster.catalog.engines import flag_table
-from kcluster.physics.fractions import free_fraction, static_fraction
-from kcluster.pipeline import check_source
+from kcluster.physics.cut import Cut
+from kcluster.physics.fractions import (
+    core_host_cache,
+    free_fraction,
+    host_cache_share,
+    rank_host_cache,
+    running_requests,
+    static_fraction,
+    step_tokens,
+)
+from kcluster.pipeline import Checked, check_source
 from kcluster.planner.types import Plan
 from kcluster.source import Source
 from kcluster.targets import emit, engine_arguments
@@ -82,8 +91,8 @@ TRTLLM_FLAGS = {
     "--chat_template",
 }
 # Keys of its options file, by llmapi/llm_args.py (BaseLlmArgs, TorchLlmArgs, KvCacheConfig), which forbids others.
-TRTLLM_KEYS = {"kv_cache_config", "enable_chunked_prefill", "enable_attention_dp", "pp_partition", "cuda_graph_config",
-               "speculative_config", "return_perf_metrics"}  # fmt: skip
+TRTLLM_KEYS = {"kv_cache_config", "enable_chunked_prefill", "enable_attention_dp", "pp_partition",
+               "speculative_config", "return_perf_metrics", "enable_iter_perf_stats"}  # fmt: skip
 CACHE_KEYS = {
     "enable_block_reuse",
     "dtype",
@@ -96,16 +105,32 @@ CACHE_KEYS = {
 FRONT_FLAGS = {"--model-repository", "--tokenizer", "--backend", "--host", "--openai-port"}
 
 
-def planned(engine: str, parallel: str = "tp = 8", settings: str = "") -> Plan:
-    plan = accepted(engine, parallel, settings)
-    assert plan is not None
-    return plan
+def planned(engine: str, parallel: str = "tp = 8", settings: str = "", **other: str) -> Plan:
+    """The plan of a spec that has no error of what is written for its engine. `other` takes the place of parts of it."""
+    checked = judged(engine, parallel, settings, **other)
+    assert not [one for one in checked.errors if one.code[:3] in ("KC1", "KC6", "KC8")], checked.errors
+    assert checked.plan is not None, checked.diagnostics
+    return checked.plan
+
+
+def judged(engine: str, parallel: str, settings: str, **other: str) -> Checked:
+    text = SPEC.format(engine=engine, parallel=parallel, settings=f'version = "{VERSIONS[engine]}"\n{settings}')
+    for before, after in {**PARTS, **other}.items():
+        text = text.replace(PARTS[before], after)
+    return check_source(Source("test.kcluster", text))
+
+
+PARTS = {
+    "model": 'id = "Qwen/Qwen3-235B-A22B", checkpoint = "Qwen/Qwen3-235B-A22B-FP8"',
+    "hardware": 'gpus = 8 * h100, hosts = ["127.0.0.1"], nodes = 1',
+}
+DENSE = 'id = "meta-llama/Llama-3.3-70B-Instruct"'
+TWO_NODES = 'gpus = 8 * h200, hosts = ["10.0.0.1", "10.0.0.2"], network = 8 * infiniband(ndr)'
 
 
 def accepted(engine: str, parallel: str, settings: str) -> Plan | None:
     """The plan; None where a value is refused."""
-    text = SPEC.format(engine=engine, parallel=parallel, settings=f'version = "{VERSIONS[engine]}"\n{settings}')
-    checked = check_source(Source("test.kcluster", text))
+    checked = judged(engine, parallel, settings)
     assert checked.plan is not None, checked.diagnostics
     return None if any(one.code == "KC103" for one in checked.errors) else checked.plan
 
@@ -131,6 +156,21 @@ def test_fractions_by_hand() -> None:
     assert arguments(planned("sglang"))["--mem-fraction-static"] == static_fraction(memory).value
     assert arguments(planned("trtllm"))["--kv_cache_free_gpu_memory_fraction"] == free_fraction(memory).value
     assert static != free != 0.92
+    # 4 GiB that others hold are not free before loading: SGLang's own share is of what is.
+    assert static_fraction(memory, 4 * GIB).value == pytest.approx((weights + kv) / (total - 4 - other), abs=0.001)
+    assert free_fraction(memory, 4 * GIB).value == pytest.approx(
+        kv / (total - 4 - weights - activation - other), abs=0.001
+    )
+
+
+def test_shares_of_host_memory_by_hand() -> None:
+    """64 GB for an engine of 2 × 4 cards: SGLang's and TensorRT-LLM's size is of a card, vLLM's of a data-parallel rank."""
+    cut = Cut(tp=2, dp=4)
+    assert host_cache_share(64e9, cut).value == 8  # GB
+    assert rank_host_cache(64e9, cut).value == 8e9
+    assert core_host_cache(64 * GIB, cut).value == 16  # GiB
+    assert core_host_cache(64e9, Cut(tp=8)).value == 59.604  # GiB, of 64e9 / 2^30 = 59.6046
+    assert (running_requests(128, 4).value, step_tokens(4096, 4).value) == (512, 16384)
 
 
 def test_the_plan_says_what_was_not_measured() -> None:
@@ -162,12 +202,72 @@ def test_sglang_takes_every_flag(parallel: str, settings: str) -> None:
 
 
 def test_sglang_says_the_same_cut() -> None:
-    found = arguments(planned("sglang", "tp = 2, dp = 4, ep = on", EVERYTHING))
+    found = arguments(planned("sglang", "tp = 2, dp = 4, ep = on", EVERYTHING + "\nmax_num_batched_tokens = 4096"))
     assert (found["--tp-size"], found["--attn-dp-size"], found["--ep-size"]) == (8, 4, 8)
+    assert found["--chunked-prefill-size"] == 4 * 4096, "it divides by its attention groups"
     assert found["--kv-cache-dtype"] == "fp8_e4m3"
     assert found["--disable-radix-cache"] is True
     assert found["--max-running-requests"] == 128 * 4
     assert found["--hicache-size"] == 8, "64 GB over 8 cards"
+
+
+def test_ranks_of_a_dense_model_are_copies_of_it() -> None:
+    """Attention groups share one set of feed-forward weights, which the plan did not count on."""
+    plan = planned("sglang", "tp = 2, dp = 4", "max_num_seqs = 16\nmax_num_batched_tokens = 4096", model=DENSE)
+    found = arguments(plan)
+    assert (found["--tp-size"], found["--dp-size"]) == (2, 4) and "--attn-dp-size" not in found
+    assert (found["--max-running-requests"], found["--chunked-prefill-size"]) == (16, 4096), "of each copy"
+    refused = judged("trtllm", "tp = 2, dp = 4", "", model=DENSE)
+    assert [one.code for one in refused.errors] == ["KC605"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "variable"), [("sglang", "SGLANG_PP_LAYER_PARTITION"), ("triton", "VLLM_PP_LAYER_PARTITION")]
+)
+def test_stages_have_the_layers_that_were_planned(engine: str, variable: str) -> None:
+    """94 layers over 4 stages: vLLM gives the 2 that are left to stages before the last, SGLang would to the last ones and
+    TensorRT-LLM to the first."""
+    plan = planned(engine, "tp = 2, pp = 4")
+    _, environment = engine_arguments(plan, plan.serves[0])
+    assert environment[variable] == "23,24,24,23"
+    whole = planned(engine)
+    assert variable not in engine_arguments(whole, whole.serves[0])[1]
+    if engine == "sglang":
+        by_hand = planned(engine, "tp = 4, pp = 2, layers = [50, 44]")
+        assert engine_arguments(by_hand, by_hand.serves[0])[1][variable] == "50,44"
+    options = yaml.safe_load(files(planned("trtllm", "tp = 2, pp = 4"))["nodes/127.0.0.1/serve-chat.yaml"])
+    assert options["pp_partition"] == [23, 24, 24, 23]
+
+
+@pytest.mark.parametrize(
+    ("draft", "config"),
+    [
+        ("method = ngram, tokens = 4", {"decoding_type": "NGram", "max_draft_len": 4}),
+        (
+            'method = eagle, id = "x/EAGLE3-y", tokens = 3',
+            {"decoding_type": "Eagle", "max_draft_len": 3, "speculative_model_dir": "x/EAGLE3-y"},
+        ),
+        ('method = eagle, id = "x/EAGLE-y", tokens = 3', None),
+        ('method = draft, id = "meta-llama/Llama-3.2-1B-Instruct", tokens = 3', None),
+    ],
+)
+def test_drafters_of_trtllm(draft: str, config: dict[str, Any] | None) -> None:
+    """Fields of llmapi/llm_args.py; what has no counterpart is an error."""
+    checked = judged("trtllm", "tp = 8", "", model=f"{DENSE}, draft {{ {draft} }}")
+    assert ("KC605" in {one.code for one in checked.errors}) is (config is None)
+    if config is not None:
+        assert checked.plan is not None
+        options = yaml.safe_load(files(checked.plan)["nodes/127.0.0.1/serve-chat.yaml"])
+        assert options["speculative_config"] == config
+
+
+def test_idle_connections_close_at_the_router_first() -> None:
+    """uvicorn closes after 5 s where it is told nothing: the router must close before, or a request is lost now and then."""
+    for engine, seconds in (("sglang", 60), ("trtllm", 4), ("triton", 4)):
+        plan = planned(engine, "tp = 4, replicas = 2")
+        assert f"keepalive_timeout {seconds}s;" in files(plan)["router/nginx.conf"]
+    plan = planned("sglang")
+    assert engine_arguments(plan, plan.serves[0])[1]["SGLANG_TIMEOUT_KEEP_ALIVE"] == "75"
 
 
 def test_a_raw_flag_takes_the_place_of_its_attribute() -> None:
@@ -192,7 +292,7 @@ def test_trtllm_takes_every_flag_and_key(parallel: str) -> None:
         "the flag says it, and the file would beat the flag"
     )
     assert options["kv_cache_config"]["dtype"] == "fp8"
-    assert options["kv_cache_config"]["host_cache_size"] == 64 * 10**9
+    assert options["kv_cache_config"]["host_cache_size"] == 8 * 10**9, "64 GB over 8 cards, each with a pool of its own"
     assert options.get("enable_attention_dp", False) is ("dp" in parallel)
     assert options.get("pp_partition") == ([50, 44] if "pp" in parallel else None)
 

@@ -232,7 +232,6 @@ def test_a_raw_key_of_a_planned_json_flag_goes_inside() -> None:
     ("draft", "version", "expected"),
     [
         (drafted("draft", "meta-llama/Llama-3.2-1B"), (0, 33), '"method": "draft_model"'),
-        (drafted("draft", "meta-llama/Llama-3.2-1B"), (0, 11), '{"model": "meta-llama/Llama-3.2-1B"'),
         (drafted("eagle", "x/EAGLE-y"), (0, 33), '"method": "eagle"'),
         (drafted("mtp"), (0, 33), '{"method": "mtp", "num_speculative_tokens": 3}'),
         (drafted("ngram"), (0, 32), '{"method": "ngram", "num_speculative_tokens": 3}'),
@@ -243,6 +242,13 @@ def test_drafters(draft: DraftSpec, version: tuple[int, ...], expected: str) -> 
     (process,) = processes(plan)
     assert expected in str(dict(engine_args(plan, process))["--speculative-config"])
     said(plan, process)
+
+
+def test_host_memory_is_shared_by_the_ranks_of_an_engine() -> None:
+    """vLLM's size is of one engine core: 64 GiB over 4 data-parallel ranks are 16 each."""
+    plan = factory.plan(factory.serve_plan(cut=Cut(tp=1, dp=4, ep=True), engine={"kv_offload": written(64 * 2**30)}))
+    (process,) = processes(plan)
+    assert dict(engine_args(plan, process))["--kv-offloading-size"] == 16
 
 
 def test_nodes_of_one_engine_meet_at_the_first() -> None:

@@ -1,19 +1,20 @@
-"""Memory fractions of engines other than vLLM, from the same budget: each engine means another share by its number.
+"""Figures that each engine means in another way, from the same plan: shares of memory, and whose a number is.
 
 vLLM takes a share of the card's whole memory for everything. SGLang means weights and KV by its number, of what is free before the
 weights are loaded; TensorRT-LLM the KV alone, of what is free after them. Copied across, a number is wrong; so each is computed from
-the plan's own KV.
+the plan's own KV. Likewise some numbers are of one rank in one engine and of all together in another.
 """
 
 from __future__ import annotations
 
 from kcluster.physics.cut import Cut
 from kcluster.physics.results import Memory
-from kcluster.units import Figure, derive
+from kcluster.units import GIB, Figure, derive
 
 
-def static_fraction(memory: Memory) -> Figure:
+def static_fraction(memory: Memory, reserved: float = 0.0) -> Figure:
     """SGLang's `--mem-fraction-static`: weights and KV as a share of what is free before loading, in whole thousandths below.
+    `reserved`: bytes of each card that others hold.
 
     Source: SGLang 0.5.23, `arg_groups/memory_hook.py` ("(model weights + KV cache pool) / GPU memory capacity") and
     `kv_cache_configurator.py`, which subtracts from the memory that was free before loading.
@@ -21,17 +22,19 @@ def static_fraction(memory: Memory) -> Figure:
     return derive(
         "engine.mem_fraction_static",
         "ratio",
-        "floor(1000 * (weights + kv) / (total - other)) / 1000",
+        "floor(1000 * (weights + kv) / (total - reserved - other)) / 1000",
         source="SGLang 0.5.23, memory_hook.py: weights and KV pool over the memory free before loading",
         weights=memory.weights,
         kv=memory.kv_cache,
         total=memory.total,
+        reserved=Figure("reserved", reserved, "bytes"),
         other=memory.non_torch,
     )
 
 
-def free_fraction(memory: Memory) -> Figure:
+def free_fraction(memory: Memory, reserved: float = 0.0) -> Figure:
     """TensorRT-LLM's `free_gpu_memory_fraction`: the KV as a share of what weights and buffers leave, in whole thousandths below.
+    `reserved`: bytes of each card that others hold.
 
     Source: TensorRT-LLM, `commands/serve.py` ("free GPU memory fraction reserved for KV cache, after allocating model weights
     and buffers").
@@ -39,10 +42,11 @@ def free_fraction(memory: Memory) -> Figure:
     return derive(
         "engine.free_gpu_memory_fraction",
         "ratio",
-        "floor(1000 * kv / (total - weights - activation - other)) / 1000",
+        "floor(1000 * kv / (total - reserved - weights - activation - other)) / 1000",
         source="TensorRT-LLM, commands/serve.py: KV over what is free after weights and buffers",
         kv=memory.kv_cache,
         total=memory.total,
+        reserved=Figure("reserved", reserved, "bytes"),
         weights=memory.weights,
         activation=memory.activation,
         other=memory.non_torch,
@@ -66,7 +70,42 @@ def host_cache_share(offload: float, cut: Cut) -> Figure:
     )
 
 
-def running_requests(sequences: int, cut: Cut) -> Figure:
+def rank_host_cache(offload: float, cut: Cut) -> Figure:
+    """TensorRT-LLM's `host_cache_size`: bytes of host memory that each rank takes of what the spec gives the engine.
+
+    Source: TensorRT-LLM, `_torch/pyexecutor/resource_manager.py`: every rank's manager makes a second pool of that size.
+    """
+    return derive(
+        "engine.host_cache_size",
+        "bytes",
+        "floor(offload / (tp * dp * pp))",
+        source="TensorRT-LLM, _torch/pyexecutor/resource_manager.py: a second pool of that size a rank",
+        offload=offload,
+        tp=cut.tp,
+        dp=cut.dp,
+        pp=cut.pp,
+    )
+
+
+def core_host_cache(offload: float, cut: Cut) -> Figure:
+    """vLLM's `--kv-offloading-size` in GiB, in whole thousandths below: of one engine core, whose ranks share it; a data-parallel
+    rank is a core.
+
+    Source: vLLM 0.32, `config/cache.py` ("the total buffer size summed across all TP ranks") and `v1/kv_offload/cpu/spec.py`,
+    which divides by the ranks of its own core.
+    """
+    return derive(
+        "engine.kv_offloading_size",
+        "count",
+        "floor(1000 * offload / dp / gib) / 1000",
+        source="vLLM 0.32, v1/kv_offload/cpu/spec.py: the size is of one engine core, over its tp and pp ranks",
+        offload=Figure("offload", offload, "bytes"),
+        dp=cut.dp,
+        gib=GIB,
+    )
+
+
+def running_requests(sequences: int, groups: int) -> Figure:
     """SGLang's `--max-running-requests`: of all attention groups together, which share it evenly; `sequences` is of one.
 
     Source: SGLang 0.5.23, `kv_cache_configurator.py`: `max_running_requests // attn_dp_size`.
@@ -74,8 +113,23 @@ def running_requests(sequences: int, cut: Cut) -> Figure:
     return derive(
         "engine.max_running_requests",
         "requests",
-        "sequences * dp",
+        "sequences * groups",
         source="SGLang 0.5.23, kv_cache_configurator.py: divided by the attention groups",
         sequences=sequences,
-        dp=cut.dp,
+        groups=groups,
+    )
+
+
+def step_tokens(tokens: int, groups: int) -> Figure:
+    """SGLang's `--chunked-prefill-size`: of all attention groups together, likewise; `tokens` is of one.
+
+    Source: SGLang 0.5.23, `arg_groups/parallel_hook.py`: `chunked_prefill_size // attn_dp_size`.
+    """
+    return derive(
+        "engine.chunked_prefill_size",
+        "tokens",
+        "tokens * groups",
+        source="SGLang 0.5.23, arg_groups/parallel_hook.py: divided by the attention groups",
+        tokens=tokens,
+        groups=groups,
     )

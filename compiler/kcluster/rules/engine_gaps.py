@@ -8,7 +8,10 @@ from typing import Final
 from kcluster.diagnostics import Diagnostic
 from kcluster.physics.cut import ENGINE_NAMES
 from kcluster.planner.types import ServePlan
-from kcluster.rules.finding import blame, finding, written
+from kcluster.rules.engine import version_mark
+from kcluster.rules.finding import blame, finding, place_of, written
+from kcluster.rules.words import version_text
+from kcluster.spec.types import ServeSpec
 
 _ROUTER_KEY: Final = ("`api_key` in the `router`: NGINX and HAProxy check it in front of the engine",)
 _NO_COUNTERPART: Final[dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]]] = {
@@ -27,6 +30,29 @@ _ONE_NODE: Final = {
 }
 
 
+_DRAFTS_SINCE: Final = (0, 15)
+"""vLLM drafts by a model of its own from here on: 0.11.0 and 0.14.0 refuse it (config/speculative.py), vLLM's pull request 24322
+brought it."""
+
+
+_METRICS_SINCE: Final = (1, 3)
+"""TensorRT-LLM counts requests, tokens and KV use for Prometheus from here on (its pull request 12545)."""
+
+
+def drafter_needs(serve: ServeSpec) -> Iterator[Diagnostic]:
+    """A drafter that this version of vLLM does not start with."""
+    draft, version = serve.model.draft, serve.engine.version
+    if draft is None or draft.method.value != "draft" or version.value >= _DRAFTS_SINCE:
+        return
+    yield finding(
+        "KC605",
+        f"vLLM {version_text(version.value)} does not draft with another model: it does from {version_text(_DRAFTS_SINCE)} on",
+        place_of(draft.method),
+        marks=(version_mark(serve.engine),),
+        help=("a later `version`", "`method = eagle`, `mtp` or `ngram`"),
+    )
+
+
 def engine_needs(plan: ServePlan) -> Iterator[Diagnostic]:
     """What a serve asks for and its engine cannot be told."""
     serve, cut = plan.serve, plan.chosen.cut
@@ -43,17 +69,50 @@ def engine_needs(plan: ServePlan) -> Iterator[Diagnostic]:
             blame(serve, "pp", "tp", "dp"),
             help=("`engine vllm` or `engine sglang`", "replicas that each fit a node"),
         )
-    if engine == "trtllm" and cut.eplb:
-        yield finding("KC605", f"no files with `eplb` are written for {called}", blame(serve, "eplb"))
-    draft = serve.model.draft
-    if engine == "trtllm" and draft is not None and draft.method.value != "mtp":
+    dense = serve.model.architecture.value.moe is None
+    if engine == "trtllm" and dense and cut.dp > 1:
         yield finding(
             "KC605",
-            f"no files with a drafter are written for {called}, only with the model's own layers (`mtp`)",
-            blame(serve),
+            f"{called} has no counterpart of `dp` for a dense model: its ranks would share one set of weights",
+            blame(serve, "dp"),
+            help=(f"`replicas = {cut.dp}`: the same copies, behind the router",),
         )
+    if engine == "sglang" and dense and cut.dp > 1 and any(len(one.nodes) > 1 for one in plan.chosen.placement):
+        yield finding(
+            "KC605",
+            f"{called} runs the copies of a dense model (`dp`) on one node only",
+            blame(serve, "dp"),
+            help=(f"`replicas = {cut.dp}`: the same copies, behind the router",),
+        )
+    version = serve.engine.version
+    if engine == "trtllm" and any(version.value) and version.value < _METRICS_SINCE and serve.monitor.enabled:
+        yield finding(
+            "KC605",
+            f"{called} {version_text(version.value)} does not have all metrics that alerts and dashboard ask for",
+            place_of(version),
+            severity="note",
+            help=(f"{version_text(_METRICS_SINCE)} or later", "`monitor = off`, and watch its answers instead"),
+        )
+    if engine == "trtllm" and cut.eplb:
+        yield finding("KC605", f"no files with `eplb` are written for {called}", blame(serve, "eplb"))
+    yield from _trtllm_drafter(serve)
     balance = serve.parallel.balance
     if engine != "vllm" and cut.dp > 1 and balance is not None and balance.value != "internal":
         yield finding(
             "KC605", f"{called} balances its own ranks: it has no counterpart of `balance`", blame(serve, "balance")
+        )
+
+
+def _trtllm_drafter(serve: ServeSpec) -> Iterator[Diagnostic]:
+    """Drafters that the PyTorch backend of TensorRT-LLM does not have, or names otherwise in every line."""
+    draft = serve.model.draft
+    if serve.engine.name.value != "trtllm" or draft is None:
+        return
+    third = draft.id is not None and "eagle3" in draft.id.value.lower()
+    if draft.method.value == "draft" or (draft.method.value == "eagle" and not third):
+        yield finding(
+            "KC605",
+            f"no files with this drafter are written for {ENGINE_NAMES['trtllm']}",
+            place_of(draft.method),
+            help=("`method = mtp`, `ngram`, or `eagle` with an EAGLE-3 head",),
         )

@@ -31,7 +31,12 @@ QUANTIZATION_METHODS: Final = {
 """The engine's quantization methods that load a family of formats; a version without any of them cannot."""
 
 
-KV_VALUES: Final = {"bf16": ("bfloat16", "auto"), "fp16": ("float16", "auto"), "fp8": ("fp8",), "nvfp4": ("nvfp4",)}
+KV_VALUES: Final = {
+    "bf16": ("bfloat16", "auto"),
+    "fp16": ("float16", "auto"),
+    "fp8": ("fp8", "fp8_e4m3"),
+    "nvfp4": ("nvfp4",),
+}
 
 
 @rule("KC803", stage="plan")

@@ -139,8 +139,13 @@ def _claim(spec: ServeSpec, block: Place) -> Iterator[Diagnostic]:
 
 def _engine_gaps(plan: Plan, serve_plan: ServePlan) -> Iterator[Diagnostic]:
     """Settings that the chosen engine, or this version of it, has no counterpart for."""
-    if serve_plan.serve.engine.name.value == "vllm":
+    serve = serve_plan.serve
+    if serve.engine.name.value == "vllm":
         yield from _lacking_flags(plan, serve_plan)
+        if serve.model.draft is not None:
+            from kcluster.rules.engine_gaps import drafter_needs
+
+            yield from drafter_needs(serve)
     else:
         from kcluster.rules.engine_gaps import engine_needs
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from kcluster.planner.types import Plan
+from kcluster.targets.engines import KEEP_ALIVE_SECONDS
 from kcluster.targets.header import comment_header
 from kcluster.targets.layout import Process, model_location
 from kcluster.targets.routing import listening
 from kcluster.targets.shell import SHEBANG, STRICT, bearer_key, command_needed, quote, variable_name
 from kcluster.targets.vllm.arguments import Argument
-from kcluster.targets.vllm.environment import Variable, cards
+from kcluster.targets.vllm.environment import Variable, cards, is_address
 from kcluster.targets.vllm.files import array_lines, describe, exports, hints, model_check
 
 KEY_CONFIG: Final = """\
@@ -34,6 +35,13 @@ exit "$status"
 """
 
 
+_ADDRESS: Final = {"sglang": "SGLANG_HOST_IP"}
+"""Engine → the variable that holds the address by which the other nodes reach a node."""
+_PARTITION: Final = {"sglang": "SGLANG_PP_LAYER_PARTITION", "triton": "VLLM_PP_LAYER_PARTITION"}
+"""Engine → the variable that holds the layers of each stage. SGLang's own shares give the remainder to other stages than
+the plan's."""
+
+
 _BESIDE: Final = ("\n", "# flags name files beside this script\n", 'cd "$(dirname "${BASH_SOURCE[0]}")"\n')
 
 
@@ -43,7 +51,6 @@ def script(
     command: tuple[str, ...],
     given: tuple[Argument, ...],
     *,
-    own: tuple[Variable, ...] = (),
     beside: bool = False,
 ) -> str:
     """A bash script that checks its environment and becomes the engine.
@@ -51,12 +58,11 @@ def script(
     Args:
         command: the words of the command; the flags follow it. The first must be on the PATH.
         given: the flags.
-        own: variables beside those of every engine (cards, network).
         beside: flags name files beside the script.
     """
     key = process.serve.serve.engine.api_key
     words = " ".join(quote(word) for word in command)
-    environment = variables(process, own)
+    environment = variables(process)
     odd = "".join(f" {quote(f'{item.name}={item.value}')}" for item in environment if not variable_name(item.name))
     if odd:
         words = f"env{odd} {words}"
@@ -83,9 +89,10 @@ def script(
     return "".join(lines)
 
 
-def variables(process: Process, own: tuple[Variable, ...] = ()) -> tuple[Variable, ...]:
-    """The environment of a process: cards, network and the engine's own; what the spec's `env` says takes their place."""
-    found = {item.name: item for item in (*cards(process.serve, process.gpus), *_network(process), *own)}
+def variables(process: Process) -> tuple[Variable, ...]:
+    """The environment of a process: cards, network and stages; what the spec's `env` says takes their place."""
+    own = (*cards(process.serve, process.gpus), *_network(process), *_stages(process), *_keep_alive(process))
+    found = {item.name: item for item in own}
     for key, value in process.serve.serve.engine.env:
         found[key.value] = Variable(key.value, value.value, "as the spec says")
     return tuple(found.values())
@@ -94,6 +101,10 @@ def variables(process: Process, own: tuple[Variable, ...] = ()) -> tuple[Variabl
 def _network(process: Process) -> Iterator[Variable]:
     if process.nodes < 2:
         return
+    name = _ADDRESS.get(process.serve.serve.engine.name.value)
+    if name:
+        why = "the address by which the other nodes reach this one"
+        yield Variable(name, process.host, why, resolve=not is_address(process.host))
     interface = process.serve.serve.hardware.interface
     if interface:
         yield Variable(
@@ -103,6 +114,29 @@ def _network(process: Process) -> Iterator[Variable]:
     network = process.serve.serve.cluster.nodes[0].network
     if network is not None and not network.rdma:
         yield Variable("NCCL_IB_DISABLE", "1", "plain Ethernet: NCCL does not look for RDMA")
+
+
+def _stages(process: Process) -> Iterator[Variable]:
+    name = _PARTITION.get(process.serve.serve.engine.name.value)
+    layers = layers_of_stages(process)
+    if name and layers:
+        yield Variable(name, ",".join(str(count) for count in layers), "layers of each stage")
+
+
+def _keep_alive(process: Process) -> Iterator[Variable]:
+    if process.serve.serve.engine.name.value == "sglang" and process.answers:
+        why = "seconds; longer than the router keeps idle connections"
+        yield Variable("SGLANG_TIMEOUT_KEEP_ALIVE", str(KEEP_ALIVE_SECONDS), why)
+
+
+def layers_of_stages(process: Process) -> tuple[int, ...]:
+    """The layers of each pipeline stage as they were planned; empty for one stage."""
+    chosen = process.serve.chosen
+    if chosen.cut.pp == 1:
+        return ()
+    if chosen.memory is not None:
+        return tuple(stage.layers for stage in chosen.memory.stages)
+    return chosen.cut.layers or ()
 
 
 def address(plan: Plan, process: Process) -> tuple[str, str]:

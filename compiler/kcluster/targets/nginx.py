@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from kcluster.planner.types import Plan
+from kcluster.targets.engines import idle_seconds
 from kcluster.targets.header import comment_header
 from kcluster.targets.nginx_script import script, upstream_name
 from kcluster.targets.routing import FLOORS, Front, Route, fronts
@@ -157,7 +158,8 @@ def _upstream(front: Front, route: Route, guarded: str) -> Iterator[str]:
     for backend in route.backends:
         yield f"        server {backend.endpoint} {marks}; # {backend.name} on {backend.host}\n"
     yield f"        keepalive {max(64, limits.max_num_seqs)};\n"
-    yield f"        keepalive_timeout {KEEPALIVE_SECONDS}s; # below the engine's 75 s, or the two race\n"
+    idle = idle_seconds(route.serve.serve.engine.name.value)
+    yield f"        keepalive_timeout {min(KEEPALIVE_SECONDS, idle - 1)}s; # below the engine's {idle} s, or the two race\n"
     yield "    }\n\n"
 
 

@@ -65,17 +65,26 @@ def _planned(plan: Plan, process: Process) -> Iterator[Argument]:
     yield Argument("--enable-metrics", True, "off by itself; Prometheus reads them")
 
 
+def _attention_groups(process: Process) -> int:
+    """Groups of ranks with their own requests inside of one set of weights: those of a mixture of experts. Ranks of a dense
+    model are copies of it, which share nothing."""
+    return process.serve.chosen.cut.dp if process.serve.serve.model.architecture.value.moe is not None else 1
+
+
 def _cut(process: Process) -> Iterator[Argument]:
     cut = process.serve.chosen.cut
     path = process.serve.chosen.communication.tp_path if process.serve.chosen.communication else ""
-    ranks = cut.tp * cut.dp
+    groups = _attention_groups(process)
+    ranks = cut.tp * groups
     # Its tensor parallel size counts every card of a stage; attention that is data parallel divides them.
     why = f"{ranks} cards share every layer" + (f" over {path}" if path else "")
     yield Argument("--tp-size", ranks, why if ranks > 1 else "every layer is whole on its card")
-    if cut.dp > 1:
+    if groups > 1:
         yield Argument(
-            "--attn-dp-size", cut.dp, f"attention in {cut.dp} groups, each with its own requests and KV cache"
+            "--attn-dp-size", groups, f"attention in {groups} groups, each with its own requests and KV cache"
         )
+    elif cut.dp > 1:
+        yield Argument("--dp-size", cut.dp, f"{cut.dp} copies of the model, each with its own requests and KV cache")
     if cut.pp > 1:
         yield Argument("--pp-size", cut.pp, f"{cut.pp} stages")
     if cut.ep:
@@ -94,13 +103,13 @@ def _cut(process: Process) -> Iterator[Argument]:
 
 
 def _limits(process: Process) -> Iterator[Argument]:
-    from kcluster.physics.fractions import running_requests, static_fraction
+    from kcluster.physics.fractions import running_requests, static_fraction, step_tokens
 
-    chosen = process.serve.chosen
+    chosen, groups = process.serve.chosen, _attention_groups(process)
     limits, memory = chosen.limits, chosen.memory
     yield Argument("--context-length", limits.max_model_len, "tokens of the longest request")
     if memory is not None and memory.kv_cache.value > 0:
-        fraction = static_fraction(memory)
+        fraction = static_fraction(memory, process.serve.serve.cluster.reserved)
         held = f"weights {human(memory.weights.value, 'bytes')} + KV {human(memory.kv_cache.value, 'bytes')}"
         yield Argument(
             "--mem-fraction-static",
@@ -109,13 +118,13 @@ def _limits(process: Process) -> Iterator[Argument]:
         )
     yield Argument(
         "--max-running-requests",
-        int(running_requests(limits.max_num_seqs, chosen.cut).value),
+        int(running_requests(limits.max_num_seqs, groups).value),
         f"requests decoded at a time; the SLA has {process.serve.load.concurrency} in flight",
     )
     yield Argument(
         "--chunked-prefill-size",
-        limits.max_num_batched_tokens if limits.chunked_prefill else -1,
-        "tokens of a prompt that are read in one step" if limits.chunked_prefill else "a prompt is one step",
+        int(step_tokens(limits.max_num_batched_tokens, groups).value) if limits.chunked_prefill else -1,
+        "tokens of prompts that are read in one step" if limits.chunked_prefill else "a prompt is one step",
     )
     written = process.serve.serve.engine.kv_cache
     if limits.kv_format in ("fp8", "nvfp4") or (written and written.value != "auto"):
@@ -129,8 +138,6 @@ def _features(process: Process) -> Iterator[Argument]:
     limits = process.serve.chosen.limits
     if not limits.prefix_caching:
         yield Argument("--disable-radix-cache", True, "nothing repeats")
-    if limits.eager:
-        yield Argument("--cuda-graph-backend-decode", "disabled", "no graphs")
     offload = process.serve.serve.engine.kv_offload
     if offload:
         yield Argument("--enable-hierarchical-cache", True, "host memory behind the KV cache")

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from kcluster.planner.types import Plan
-from kcluster.targets.engine_script import address, location, overlaid, raw, script
+from kcluster.spec.types import DraftSpec
+from kcluster.targets.engine_script import address, layers_of_stages, location, overlaid, raw, script
 from kcluster.targets.header import comment_header
 from kcluster.targets.layout import Process, processes
 from kcluster.targets.types import Artifact, target
@@ -86,7 +87,7 @@ def _limits(process: Process) -> Iterator[Argument]:
     if memory is not None and memory.kv_cache.value > 0:
         yield Argument(
             "--kv_cache_free_gpu_memory_fraction",
-            free_fraction(memory).value,
+            free_fraction(memory, process.serve.serve.cluster.reserved).value,
             f"KV {human(memory.kv_cache.value, 'bytes')} of what weights and buffers leave; not vLLM's share, which counts "
             "everything",
         )
@@ -111,19 +112,39 @@ def _options(process: Process) -> Iterator[tuple[str, str, Yaml]]:
     if limits.block_size is not None:
         cache["tokens_per_block"] = limits.block_size
     if engine.kv_offload:
-        cache["host_cache_size"] = int(engine.kv_offload.value)
+        from kcluster.physics.fractions import rank_host_cache
+
+        cache["host_cache_size"] = int(rank_host_cache(engine.kv_offload.value, cut).value)
     reuse = "what prompts share is computed once" if limits.prefix_caching else "nothing repeats"
     yield f"the KV cache: {reuse}", "kv_cache_config", cache
     if limits.chunked_prefill:
         yield "long prompts do not hold up running answers", "enable_chunked_prefill", True
     if cut.dp > 1:
         yield f"attention in {cut.dp} groups, each with its own requests and KV cache", "enable_attention_dp", True
-    if cut.layers:
-        yield "layers of each stage", "pp_partition", list(cut.layers)
-    if limits.eager:
-        yield "no graphs", "cuda_graph_config", None
-    draft = serve.serve.model.draft
-    if draft is not None and draft.method.value == "mtp":
-        value: dict[str, Yaml] = {"decoding_type": "MTP", "num_nextn_predict_layers": draft.tokens.value}
-        yield "the model's own layers draft", "speculative_config", value
+    layers = layers_of_stages(process)
+    if layers:
+        # Its own shares give the remainder to other stages than the plan's.
+        yield "layers of each stage", "pp_partition", list(layers)
+    if serve.serve.model.draft is not None:
+        yield from _speculative(serve.serve.model.draft)
     yield "metrics of requests, for Prometheus", "return_perf_metrics", True
+    yield "metrics of the KV cache and the queue", "enable_iter_perf_stats", True
+
+
+def _speculative(draft: DraftSpec) -> Iterator[tuple[str, str, Yaml]]:
+    """What drafts, where it has a counterpart here (`rules/engine_gaps.py` says of the others that they have none)."""
+    tokens = draft.tokens.value
+    if draft.method.value == "mtp":
+        own: dict[str, Yaml] = {"decoding_type": "MTP", "num_nextn_predict_layers": tokens}
+        yield "the model's own layers draft", "speculative_config", own
+    elif draft.method.value == "ngram":
+        matched: dict[str, Yaml] = {"decoding_type": "NGram", "max_draft_len": tokens}
+        yield "what was said before drafts", "speculative_config", matched
+    elif draft.method.value == "eagle" and draft.id is not None:
+        # The line 1.2 takes EAGLE-3 by this name; 1.3 has Eagle3 beside it.
+        eagle: dict[str, Yaml] = {
+            "decoding_type": "Eagle",
+            "max_draft_len": tokens,
+            "speculative_model_dir": draft.id.value,
+        }
+        yield "an EAGLE-3 head drafts", "speculative_config", eagle

@@ -16,7 +16,7 @@ from kcluster.planner.types import Plan
 from kcluster.targets.layout import Process, balance, model_location, served_names, shutdown_seconds
 from kcluster.targets.routing import listening
 from kcluster.targets.vllm.raw import merged
-from kcluster.units import GIB, human
+from kcluster.units import human
 from kcluster.values import frozen
 
 SSE_KEEP_ALIVE_SECONDS: Final = 15
@@ -267,9 +267,15 @@ def _features(process: Process) -> Iterator[Argument]:
     if limits.language_model_only:
         yield Argument("--language-model-only", True, "no vision tower")
     if engine.kv_offload:
-        size = engine.kv_offload.value / GIB
+        from kcluster.physics.fractions import core_host_cache
+
+        cut = process.serve.chosen.cut
+        size = core_host_cache(engine.kv_offload.value, cut).value
+        whose = f" of each of {cut.dp} ranks" if cut.dp > 1 else ""
         yield Argument(
-            "--kv-offloading-size", int(size) if size.is_integer() else size, "GiB of host memory behind the KV cache"
+            "--kv-offloading-size",
+            int(size) if size == int(size) else size,
+            f"GiB of host memory behind the KV cache{whose}",
         )
     yield from _speculative(process)
 
@@ -283,9 +289,7 @@ def _speculative(process: Process) -> Iterator[Argument]:
     if method == "eagle":
         config["method"] = "eagle3" if draft.id and "eagle3" in draft.id.value.lower() else "eagle"
     elif method == "draft":
-        # 0.11 knows the method by the model that is given.
-        if process.serve.serve.engine.version.value >= (0, 12):
-            config["method"] = "draft_model"
+        config["method"] = "draft_model"
     else:
         config["method"] = method
     if draft.id:

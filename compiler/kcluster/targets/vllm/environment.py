@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from kcluster.planner.types import ServePlan
+from kcluster.targets.engines import KEEP_ALIVE_SECONDS
 from kcluster.targets.layout import Process
 from kcluster.values import frozen
-
-KEEP_ALIVE_SECONDS: Final = 75
-"""Above every router's idle time of 60 s: where the engine closes first, a request is lost."""
 
 
 @frozen
