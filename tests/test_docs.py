@@ -1,6 +1,6 @@
 """The documents show what really happens: examples are files or are run and compared, and links lead somewhere.
 
-`KCLUSTER_UPDATE_README=1 pytest tests/test_docs.py` rewrites the outputs (`make update` does)."""
+`KCLUSTER_UPDATE_README=1 pytest tests/test_docs.py` rewrites the outputs and the tables of the benchmarks (`make update` does)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ PAGES = sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "docs" / "guides")
 LINKED = [*PAGES, *sorted((ROOT / "docs" / "rules").glob("*.md")), *sorted(ROOT.glob("*.md"))]
 LINKED += [ROOT / "editors" / "README.md", ROOT / "grammar" / "README.md", ROOT / "benchmarks" / "README.md"]
 BLOCK = re.compile(r"<!-- (file|write|run): (.+?) -->\n```(\w*)\n(.*?)```", re.DOTALL)
+TABLE = re.compile(r'<!-- table: (\d) of "(.+?)" -->\n((?:\|.*\n)*)')
 LINK = re.compile(r"(?<!!)\[[^\]\n]+\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
@@ -52,11 +53,20 @@ def fresh(block: re.Match[str], path: str, work: Path) -> str:
     return f"<!-- {kind}: {what} -->\n```{language}\n{shown}```"
 
 
+def fresh_table(block: re.Match[str]) -> str:
+    """A table of the benchmarks, as it stands under that heading there."""
+    number, heading, _ = block.groups()
+    _, found, rest = (ROOT / "benchmarks" / "README.md").read_text("utf-8").partition(f"\n## {heading}\n")
+    assert found, f"the benchmarks have nothing under {heading!r}"
+    tables = re.findall(r"(?:^\|.*\n)+", rest.partition("\n## ")[0], re.MULTILINE)
+    return f'<!-- table: {number} of "{heading}" -->\n{tables[int(number) - 1]}'
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_shows_what_happens(page: Path, path_with_kcluster: str, tmp_path: Path) -> None:
     text = page.read_text()
     (tmp_path / "specs").symlink_to(ROOT / "specs")
-    now = BLOCK.sub(lambda block: fresh(block, path_with_kcluster, tmp_path), text)
+    now = BLOCK.sub(lambda block: fresh(block, path_with_kcluster, tmp_path), TABLE.sub(fresh_table, text))
     if os.environ.get("KCLUSTER_UPDATE_README"):
         page.write_text(now)
     else:
