@@ -90,7 +90,7 @@ def _layout_error(start: Start) -> float | None:
     arch, cut, limits, card, engine = start.arch, start.cut, start.limits, start.card, start.engine
     assert arch is not None and cut is not None and limits is not None and card is not None and engine is not None
     layout = kv_layout(arch, cut, limits, engine, card)
-    in_flight = in_flight_tokens(limits, cut, engine)
+    in_flight = in_flight_tokens(arch, limits, cut, engine)
     blocks = pool_blocks(layout, (start.row["available_kv_gib"] * GIB,) * cut.pp)
     if start.row.get("max_concurrency") is not None and start.row.get("max_model_len") is not None:
         return _relative(

@@ -53,7 +53,7 @@ def test_the_real_engine_on_a_tiny_model() -> None:
     layout = kv_layout(TINY, Cut(), asked, VLLM_33)
     blocks = pool_blocks(layout, (float(GIB),))
     assert blocks == 4096
-    in_flight = in_flight_tokens(asked, Cut(), VLLM_33)
+    in_flight = in_flight_tokens(TINY, asked, Cut(), VLLM_33)
     assert printed_tokens(layout, blocks, asked, in_flight, Cut(), VLLM_33) == 524_288
     assert longest_tokens(layout, usable_blocks(blocks, VLLM_33), in_flight, 1, 2_000_000) == 524_160
     # tp 2: half the heads, twice the blocks
@@ -128,7 +128,7 @@ def test_sliding_layers_hold_their_window_and_what_is_in_flight() -> None:
     # the window: (128 − 1 + 2048) / 16 rounded up is 136, and one for a window that starts inside a block
     assert layout.blocks(131_072, 2048, 1) == 8192 + 137
     # since 0.26 two batches may be in flight: (127 + 4096) / 16 rounded up is 264, and one
-    assert in_flight_tokens(asked, Cut(), VLLM_33) == 4096
+    assert in_flight_tokens(gpt_oss(36), asked, Cut(), VLLM_33) == 4096
     assert layout.blocks(131_072, 4096, 1) == 8192 + 265
     fixed = kv_fixed_bytes(gpt_oss(36), Cut(tp=4), asked, VLLM_10)
     assert fixed.value == 137 * layout.block_bytes[0]
@@ -158,7 +158,7 @@ def test_real_logs(
     # the log rounds GiB to two decimals: 0.005 / 20 is 0.03 %
     asked = limits(length, batched=batched)
     layout = kv_layout(arch, cut, asked, engine)
-    in_flight = in_flight_tokens(asked, cut, engine)
+    in_flight = in_flight_tokens(arch, asked, cut, engine)
     blocks = pool_blocks(layout, (gib * GIB,))
     assert printed_tokens(layout, blocks, asked, in_flight, cut, engine) == pytest.approx(tokens, rel=4e-4)
     assert concurrency(layout, blocks, length, in_flight, cut.dcp) == pytest.approx(requests, rel=4e-4)

@@ -6,8 +6,9 @@ from kcluster.physics.cut import Cut, Load
 from kcluster.physics.memory import CONTEXT_BYTES
 from kcluster.planner.judge import Judge
 from kcluster.planner.limits import context_of, first_limits, sequences_wanted, utilization_of
+from kcluster.planner.types import Candidate
 from kcluster.units import GIB
-from tests.planner.planner_cases import LLAMA_8B, LLAMA_70B, QWEN_30B, card, case, cluster
+from tests.planner.planner_cases import LLAMA_8B, LLAMA_70B, QWEN_30B, card, case, cluster, planned
 
 LOAD = Load(concurrency=50, context=16384, prompt=2048, completion=512)
 
@@ -71,3 +72,57 @@ def test_no_more_sequences_than_the_kv_holds_of_typical_requests() -> None:
     fit = Judge(known).fit(Cut(tp=4), "bf16")
     assert fit.held_typical is not None
     assert 200 > fit.held_typical.value >= candidate.limits.max_num_seqs > fit.held_typical.value / 2
+
+
+RAW = """
+model m {{ id = "{id}" }}
+hardware h {{ gpus = 1 * h200-sxm }}
+sla s {{ concurrency = 4, context = 8K, prompt = 2K, completion = 512 }}
+serve chat {{
+  model = m, hardware = h, sla = s
+  engine vllm {{
+    version = "{version}"
+    {args}
+  }}
+}}
+"""
+HYBRID = "nvidia/Nemotron-H-8B-Base-8K"
+
+
+def chosen(args: str = "", id: str = "openai/gpt-oss-20b", version: str = "0.32") -> Candidate:
+    return planned(RAW.format(id=id, version=version, args=args)).serves[0].chosen
+
+
+def test_raw_flags_count_under_any_of_their_spellings() -> None:
+    limits = chosen(
+        'args { "--no-async-scheduling" = on, "--disable_hybrid_kv_cache_manager" = on, "--num-gpu-blocks-over" = 5000 }'
+    ).limits
+    assert (limits.async_scheduling, limits.hybrid_manager, limits.gpu_blocks) == (False, False, 5000)
+    limits = chosen('args { "--mamba-cache-dtype" = "float32", "--mamba-ssm-cache-dtype" = "float16" }', HYBRID).limits
+    assert (limits.conv_bytes, limits.ssm_bytes) == (4, 2)
+
+
+def test_prefix_caching_is_the_engines_own_where_nobody_says() -> None:
+    for version, on in (("0.11", False), ("0.32", True)):
+        assert chosen(id=HYBRID, version=version).limits.prefix_caching is on
+        assert chosen(version=version).limits.prefix_caching
+    assert not chosen("prefix_caching = off").limits.prefix_caching
+    assert not chosen('args { "--no-enable-prefix-caching" = on }').limits.prefix_caching
+    assert not chosen('args { "--enable-prefix-caching" = off }').limits.prefix_caching
+
+
+def test_given_blocks_are_the_pool() -> None:
+    """5,000 blocks of 16 tokens; gpt-oss-20b has 12 sliding and 12 full layers of 8 × 64 × 2 × 2 B a token: 32 KiB a page."""
+    memory = chosen('args { "--num-gpu-blocks-override" = 5000 }').memory
+    assert memory is not None
+    assert memory.kv_cache.value == 5000 * 12 * 32 * 1024
+    assert dict(memory.max_concurrency.inputs)["blocks"].value == 5000
+
+
+def test_a_length_that_the_engine_finds_is_the_longest_that_fits() -> None:
+    """1,000 blocks, one of them kept back; two batches of 8,192 tokens and a window of 128 hold (127 + 16,384) / 16 + 1 = 1,033, so
+    that sliding layers hold as many blocks and one more as full ones: 499 and 500 of 16 tokens."""
+    for value in ('"-1"', '"auto"'):
+        found = chosen(f'args {{ "--num-gpu-blocks-override" = 1000, "--max-model-len" = {value} }}')
+        assert found.limits.max_model_len == 499 * 16
+    assert chosen('args { "--max-model-len" = "auto" }').limits.max_model_len == 131_072

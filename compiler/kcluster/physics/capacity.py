@@ -39,7 +39,7 @@ def held_requests(
     """Requests of `tokens` tokens that the KV of one engine core holds at once, with its range; not more than the pool's
     blocks allow, whatever `max_num_seqs` says."""
     layout = memory.layout or kv_layout(arch, cut, limits, engine)
-    in_flight = in_flight_tokens(limits, cut, engine)
+    in_flight = in_flight_tokens(arch, limits, cut, engine)
     longest = layout.blocks(limits.max_model_len, in_flight, cut.dcp)
     needed = layout.blocks(tokens, in_flight, cut.dcp)
     if not needed:
@@ -79,7 +79,7 @@ def longest_length(
     With `safe` at the low end of the pool's range. At most the model's positions, where it has them; 0 where nothing fits.
     """
     layout = memory.layout or kv_layout(arch, cut, limits, engine)
-    in_flight = in_flight_tokens(limits, cut, engine)
+    in_flight = in_flight_tokens(arch, limits, cut, engine)
     limit = arch.max_positions or MOST_LENGTH
     held = memory.max_concurrency.range()[0] if safe else memory.max_concurrency.value
     if math.isinf(held):

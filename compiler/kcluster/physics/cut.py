@@ -9,6 +9,10 @@ from kcluster.values import frozen
 
 KvFormat = Literal["bf16", "fp16", "fp8", "nvfp4"]
 
+StateMode = Literal["none", "align", "all"]
+"""Recurrent states that the engine keeps of a sequence: the newest alone, with prefix caching one more at the end of a block, or
+one for every block."""
+
 
 @frozen
 class Cut:
@@ -83,6 +87,17 @@ class Limits:
     eager: bool = False
     kv_cache_memory_bytes: int | None = None
     block_size: int | None = None
+    gpu_blocks: int | None = None
+    """Blocks of the pool where they are given outright (`--num-gpu-blocks-override`)."""
+    async_scheduling: bool = True
+    hybrid_manager: bool = True
+    """Whether layers of several kinds may have tables of their own; off, sliding layers keep every token."""
+    state_mode: StateMode | None = None
+    """The states that are asked for, None where the engine chooses."""
+    conv_bytes: int = 2
+    """Bytes of a value of a recurrent layer's convolution state."""
+    ssm_bytes: int | None = None
+    """Bytes of a value of its other state, None for the model's own."""
     language_model_only: bool = False
     video: bool = True
     """Whether requests may have videos; `--limit-mm-per-prompt` can say that they have none."""
@@ -92,6 +107,11 @@ class Limits:
     """Whether drafting (speculative_tokens above 0) is by the model's own multi-token-prediction layers, where it has them."""
     draft_layers: tuple[Layer, ...] = ()
     """The layers of a drafter of its own, whose KV lives in the same pool."""
+
+    @property
+    def given_cache(self) -> bool:
+        """Whether the KV cache's size is given outright, whatever the utilization leaves."""
+        return self.gpu_blocks is not None or self.kv_cache_memory_bytes is not None
 
 
 @frozen

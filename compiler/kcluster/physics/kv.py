@@ -1,6 +1,7 @@
 """KV figures: bytes of a token, of a request and of a sequence's fixed part, and what a pool of blocks holds.
 
-How the cache is laid out is in `kv_layout`, bytes of one layer in `kv_layers`; both are offered here too.
+How the cache is laid out is in `kv_layout`, bytes of one layer in `kv_layers`, what versions and flags decide in `kv_engine`; all are
+offered here too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,13 @@ from functools import lru_cache
 from kcluster.physics.architecture import Architecture, GroupedAttention, LatentAttention, Layer
 from kcluster.physics.cut import Cut, EngineVersion, KvFormat, Limits
 from kcluster.physics.hardware import Card
+from kcluster.physics.kv_engine import (
+    default_block_size,
+    default_prefix_caching,
+    drafting_layers,
+    in_flight_tokens,
+    state_blocks,
+)
 from kcluster.physics.kv_layers import (
     ELEMENT_BYTES,
     PACKED_LATENT_BYTES,
@@ -28,12 +36,7 @@ from kcluster.physics.kv_layout import (
     TOKENS_BY_CONCURRENCY_SINCE,
     KvGroup,
     KvLayout,
-    default_block_size,
-    default_prefix_caching,
-    drafting_layers,
-    in_flight_tokens,
     kv_layout,
-    state_blocks,
 )
 from kcluster.physics.weights import stage_layers
 from kcluster.units import Figure, derive, given
@@ -194,7 +197,7 @@ def kv_fixed_bytes(
     """Bytes that one long request takes beside its tokens on one rank of a stage: sliding or chunked layers at their
     bound, and recurrent states."""
     layout = kv_layout(arch, cut, limits, engine, card)
-    in_flight = in_flight_tokens(limits, cut, engine)
+    in_flight = in_flight_tokens(arch, limits, cut, engine)
     blocks = sum(
         group.blocks(limits.max_model_len, in_flight, cut.dcp) for group in layout.groups if group.kind != "full"
     )
@@ -223,7 +226,7 @@ def kv_for_request(
         "bytes",
         "blocks * block_bytes",
         source="vLLM, kv_cache_utils: every group draws whole blocks from one pool",
-        blocks=layout.blocks(tokens, in_flight_tokens(limits, cut, engine), cut.dcp),
+        blocks=layout.blocks(tokens, in_flight_tokens(arch, limits, cut, engine), cut.dcp),
         block_bytes=Figure("kv.block_bytes", layout.block_bytes[stage], "bytes"),
     )
 

@@ -12,22 +12,28 @@ import math
 from functools import lru_cache
 from typing import Literal
 
-from kcluster.physics.architecture import Architecture, DeltaNet, GroupedAttention, LatentAttention, Layer, Mamba
+from kcluster.physics.architecture import Architecture, GroupedAttention, LatentAttention, Layer
 from kcluster.physics.cut import Cut, EngineVersion, KvFormat, Limits
 from kcluster.physics.hardware import Card
+from kcluster.physics.kv_engine import (
+    CHECKPOINT_TOKENS,
+    STATE_CHUNKS,
+    default_block_size,
+    delta_rule,
+    drafting_layers,
+    keeps_windows,
+    state_blocks,
+    state_checkpoint,
+    state_mode,
+)
 from kcluster.physics.kv_layers import grouped_token_bytes, latent_token_bytes, since, state_bytes
 from kcluster.physics.weights import stage_layers
 from kcluster.values import evolve, frozen
 
-BATCHES_IN_FLIGHT_SINCE = (0, 26)
-HYBRID_PREFIX_CACHING_SINCE = (0, 26)
 NULL_BLOCK_SINCE = (0, 29)
-STATE_CHECKPOINT_SINCE = (0, 33)
-MAMBA2_CHECKPOINT_SINCE = (0, 32)
 TOKENS_BY_CONCURRENCY_SINCE = (0, 21)
-
-CHECKPOINT_TOKENS = 64
-"""Tokens on which FlashInfer's delta-rule kernel can leave a checkpoint."""
+BLOCKS_OF_STEPS_SINCE = (0, 20)
+LATENT_BLOCKS_SINCE = (0, 29)
 
 GroupKind = Literal["full", "window", "chunk", "state"]
 
@@ -38,8 +44,9 @@ def _ceil(value: int, by: int) -> int:
 
 @frozen
 class KvGroup:
-    """Layers that share one block table. `span` is the window or chunk in tokens, or the blocks that a sequence's
-    recurrent state holds; `block` the tokens of one block on one rank; `layers` how many of them each stage has."""
+    """Layers that share one block table. `span` is the window or chunk in tokens, or the blocks that a sequence's recurrent
+    state holds whatever its length; `block` the tokens of one block on one rank, 0 for states that do not grow with the
+    tokens; `layers` how many of them each stage has."""
 
     kind: GroupKind
     span: int
@@ -49,7 +56,7 @@ class KvGroup:
     def blocks(self, tokens: int, in_flight: int, dcp: int) -> int:
         """Blocks that a request of `tokens` tokens holds at most."""
         if self.kind == "state":
-            return self.span
+            return self.span + (_ceil(tokens, self.block) if self.block else 0)
         if self.kind == "full":
             return _ceil(_ceil(tokens, dcp), self.block)
         if self.kind == "window":
@@ -75,7 +82,7 @@ class KvLayout:
 
 @frozen
 class _LayerCache:
-    """What one layer holds: bytes of a token (or of one state), and the tokens of its natural block."""
+    """What one layer holds: bytes of a token (or of one state), and the tokens of its natural block (0 for states)."""
 
     kind: GroupKind
     span: int
@@ -86,57 +93,6 @@ class _LayerCache:
     @property
     def page(self) -> float:
         return self.bytes if self.kind == "state" else self.bytes * self.block
-
-
-def default_block_size(arch: Architecture, limits: Limits, engine: EngineVersion, card: Card | None) -> int:
-    """Tokens of a block when nobody sets it: 16, but what the latent-attention kernel of the card wants."""
-    attention = arch.attention
-    if not isinstance(attention, LatentAttention) or card is None or card.compute_capability is None:
-        return 16
-    if attention.index_heads:
-        return 64
-    major = card.compute_capability[0]
-    if major == 9:
-        return 64 if not since(engine, (0, 19)) or limits.kv_format == "fp8" else 16
-    if major == 10:
-        return 32 if since(engine, (0, 19)) else 128
-    return 16
-
-
-def in_flight_tokens(limits: Limits, cut: Cut, engine: EngineVersion) -> int:
-    """Tokens scheduled but not yet settled, which a sliding layer keeps beside its window: one batch, since 0.26 every batch
-    that the scheduler keeps in flight (vLLM, `config/vllm.py`, max_concurrent_batches)."""
-    batches = cut.pp + 1 if since(engine, BATCHES_IN_FLIGHT_SINCE) else 1
-    return batches * limits.max_num_batched_tokens
-
-
-def state_blocks(arch: Architecture, limits: Limits, engine: EngineVersion, card: Card | None) -> int:
-    """Blocks of recurrent state that one sequence holds in every recurrent group: one, a second with prefix caching, a third
-    where the kernel keeps a checkpoint (0.33), and one a speculative token."""
-    blocks = 1 + limits.speculative_tokens
-    if limits.prefix_caching:
-        blocks += 1 + state_checkpoint(arch, engine, card)
-    return blocks
-
-
-def default_prefix_caching(arch: Architecture, engine: EngineVersion) -> bool:
-    """Whether the engine caches prefixes when it is not told: always for plain attention, for hybrids only since 0.26."""
-    return not arch.recurrent or since(engine, HYBRID_PREFIX_CACHING_SINCE)
-
-
-@lru_cache(maxsize=256)
-def _mixers(arch: Architecture) -> frozenset[type]:
-    return frozenset(type(mixer) for layer in arch.kinds for mixer in layer.mixers)
-
-
-def state_checkpoint(arch: Architecture, engine: EngineVersion, card: Card | None) -> bool:
-    """Whether prefills leave a checkpoint of the state inside a batch: Mamba-2 (`mamba_mixer2.py` of 0.32 and 0.33; Mamba-1 has
-    none), and since 0.33 gated delta-rule layers where FlashInfer's kernel runs (compute capability 9 and 10)."""
-    if DeltaNet in _mixers(arch):
-        capability = card.compute_capability if card is not None else None
-        return capability is not None and capability[0] in (9, 10) and since(engine, STATE_CHECKPOINT_SINCE)
-    second = any(isinstance(mixer, Mamba) and mixer.version == 2 for layer in arch.kinds for mixer in layer.mixers)
-    return second and since(engine, MAMBA2_CHECKPOINT_SINCE)
 
 
 def kv_layout(
@@ -150,19 +106,30 @@ def kv_layout(
         stage_layers(len(arch.layers), cut),
         limits.kv_format,
         block,
-        state_blocks(arch, limits, engine, card),
-        limits.speculative_tokens,
+        _States(
+            state_blocks(arch, limits, engine, card),
+            STATE_CHUNKS[arch.model_type] if state_mode(arch, limits, engine) == "all" else 0,
+            limits.speculative_tokens,
+            limits.conv_bytes,
+            limits.ssm_bytes,
+        ),
         drafting_layers(arch, limits),
+        keeps_windows(arch, limits, engine),
         engine,
         card,
     )
 
 
-def drafting_layers(arch: Architecture, limits: Limits) -> tuple[Layer, ...]:
-    """The layers of a drafter that hold KV beside the model's: its own, or the model's multi-token-prediction layers."""
-    if not limits.speculative_tokens:
-        return ()
-    return limits.draft_layers or (arch.mtp_layers if limits.mtp else ())
+@frozen(cache_hash=True)
+class _States:
+    """Of recurrent layers: blocks that a sequence holds whatever its length, tokens of the kernel's chunk where every block keeps
+    a state (0 where not), speculative tokens, and bytes of a value of both states."""
+
+    held: int
+    chunk: int
+    speculative: int
+    conv_bytes: int
+    ssm_bytes: int | None
 
 
 @lru_cache(maxsize=4096)
@@ -172,13 +139,17 @@ def _layout(
     stages: tuple[int, ...],
     kv_format: KvFormat,
     block: int,
-    states: int,
-    speculative: int,
+    states: _States,
     drafter: tuple[Layer, ...],
+    windows: bool,
     engine: EngineVersion,
     card: Card | None,
 ) -> KvLayout:
-    caches = _layer_caches(arch, tp, stages, kv_format, block, states, speculative, drafter, card)
+    caches = _layer_caches(arch, tp, stages, kv_format, block, states, drafter, card)
+    if not windows and any(cache.kind == "full" for cache in caches):
+        caches = [
+            evolve(cache, kind="full", span=0) if cache.kind in ("window", "chunk") else cache for cache in caches
+        ]
     count = len(stages)
     kinds = {(cache.kind, cache.span) for cache in caches}
     if len(kinds) <= 1:
@@ -187,11 +158,22 @@ def _layout(
         first = caches[0]
         pages = tuple(sum(cache.page for cache in caches if cache.stage == stage) for stage in range(count))
         return KvLayout((KvGroup(first.kind, first.span, first.block, _per_stage(caches, count)),), pages)
-    # Mamba-2's kernel leaves one after any token.
-    kernel = DeltaNet in _mixers(arch) and state_checkpoint(arch, engine, card)
-    aligned = math.lcm(block, CHECKPOINT_TOKENS) if kernel else block
-    caches, page = _unify(caches, aligned)
+    caches, page = _unify(caches, _block_step(arch, block, states, engine, card), states.chunk)
     return _grouped(caches, page, count, engine)
+
+
+def _block_step(arch: Architecture, block: int, states: _States, engine: EngineVersion, card: Card | None) -> int:
+    """Tokens in steps of which an attention block grows until its page holds a state (vLLM, `platforms/interface.py`,
+    _align_hybrid_block_size)."""
+    latent = arch.latent
+    if not since(engine, BLOCKS_OF_STEPS_SINCE):
+        step = 64 if latent else 16
+    else:
+        step = max(block, 128) if latent and since(engine, LATENT_BLOCKS_SINCE) else block
+    if states.chunk:
+        return math.lcm(states.chunk, step)
+    # Mamba-2's kernel leaves a checkpoint after any token, that of the delta rule does not.
+    return math.lcm(step, CHECKPOINT_TOKENS) if delta_rule(arch) and state_checkpoint(arch, engine, card) else step
 
 
 def _layer_caches(
@@ -200,8 +182,7 @@ def _layer_caches(
     stages: tuple[int, ...],
     kv_format: KvFormat,
     block: int,
-    states: int,
-    speculative: int,
+    states: _States,
     drafter: tuple[Layer, ...],
     card: Card | None,
 ) -> list[_LayerCache]:
@@ -220,21 +201,24 @@ def _layer_caches(
             elif isinstance(mixer, LatentAttention):
                 caches.append(_LayerCache("full", 0, block, latent_token_bytes(mixer, kv_format, card), stage))
             else:
-                size = state_bytes(mixer, arch.hidden, tp, speculative)
-                caches.append(_LayerCache("state", states, 0, size, stage))
+                size = state_bytes(mixer, arch.hidden, tp, states.speculative, states.conv_bytes, states.ssm_bytes)
+                caches.append(_LayerCache("state", states.held, 0, size, stage))
     return caches
 
 
-def _unify(caches: list[_LayerCache], block: int) -> tuple[list[_LayerCache], float]:
-    """Give every layer a page of one size: attention blocks grow until a page holds the largest state, the smaller pages
-    get more tokens where that divides, and are padded where it does not."""
-    attention = max((cache.bytes for cache in caches if cache.kind != "state"), default=0.0)
+def _unify(caches: list[_LayerCache], step: int, chunk: int) -> tuple[list[_LayerCache], float]:
+    """Give every layer a page of one size: attention blocks grow by steps until a page holds the largest state, the smaller pages
+    get more tokens where that divides, and are padded where it does not. With a chunk every such block keeps a state."""
+    attention = [cache for cache in caches if cache.kind != "state"]
     state = max((cache.bytes for cache in caches if cache.kind == "state"), default=0.0)
     if attention and state:
-        smallest = min(cache.bytes for cache in caches if cache.kind != "state")
-        needed = block * math.ceil(state / (block * smallest))
-        if needed > block:
-            caches = [evolve(cache, block=needed) if cache.kind != "state" else cache for cache in caches]
+        needed = step * math.ceil(state / (step * min(cache.bytes for cache in attention)))
+        caches = [
+            evolve(cache, block=max(cache.block, needed))
+            if cache.kind != "state"
+            else evolve(cache, block=needed if chunk else 0)
+            for cache in caches
+        ]
     page = max(cache.page for cache in caches)
     unified = []
     for cache in caches:
@@ -247,7 +231,7 @@ def _unify(caches: list[_LayerCache], block: int) -> tuple[list[_LayerCache], fl
 
 def _pad_below(engine: EngineVersion) -> float:
     """How much larger the largest kind may be for all groups to take its size."""
-    if since(engine, (0, 19)):
+    if since(engine, (0, 18)):
         return 1.5
     return 1.25 if since(engine, (0, 12)) else 1.0
 

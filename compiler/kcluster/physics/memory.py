@@ -124,11 +124,16 @@ def memory(
         )
         for stage in range(cut.pp)
     )
+    if limits.gpu_blocks is not None:
+        stages = tuple(
+            evolve(stage, kv_cache=_given_blocks(limits.gpu_blocks, size))
+            for stage, size in zip(stages, layout.block_bytes, strict=True)
+        )
     tightest = min(range(cut.pp), key=lambda stage: _share(stages[stage].kv_cache.value, layout.block_bytes[stage]))
     own = stages[tightest]
     card = by_stage[tightest]
     pool = _pool(layout, stages)
-    in_flight = in_flight_tokens(limits, cut, engine)
+    in_flight = in_flight_tokens(arch, limits, cut, engine)
     needed = layout.blocks(limits.max_model_len, in_flight, cut.dcp)
     return Memory(
         total=card.memory,
@@ -140,7 +145,7 @@ def memory(
         kv_cache=own.kv_cache,
         kv_bytes_per_token=kv_bytes_per_token(arch, cut, limits, engine, tightest, card),
         kv_fixed_bytes_per_sequence=kv_fixed_bytes(arch, cut, limits, engine, tightest, card),
-        kv_tokens=_tokens(layout, pool, needed, limits, cut, engine, own.kv_cache),
+        kv_tokens=_tokens(layout, pool, needed, in_flight, limits, cut, engine, own.kv_cache),
         max_concurrency=_concurrency(
             "memory.max_concurrency", layout, pool, needed, limits.max_model_len, own.kv_cache
         ),
@@ -181,6 +186,12 @@ def _loads(limits: Limits) -> tuple[bool, bool]:
     """Whether an engine loads the multi-token-prediction layers and the vision tower."""
     mtp = bool(limits.speculative_tokens and limits.mtp and not limits.draft_layers)
     return mtp, not limits.language_model_only
+
+
+def _given_blocks(count: int, size: float) -> Figure:
+    blocks = Figure("kv.gpu_blocks", count, "count", source="--num-gpu-blocks-override")
+    block_bytes = Figure("kv.block_bytes", size, "bytes")
+    return derive("memory.kv_cache", "bytes", "blocks * block_bytes", blocks=blocks, block_bytes=block_bytes)
 
 
 @lru_cache(maxsize=8192)
@@ -318,9 +329,15 @@ def _pool(layout: KvLayout, stages: tuple[_Stage, ...]) -> _Pool:
 
 
 def _tokens(
-    layout: KvLayout, pool: _Pool, needed: int, limits: Limits, cut: Cut, engine: EngineVersion, kv_cache: Figure
+    layout: KvLayout,
+    pool: _Pool,
+    needed: int,
+    in_flight: int,
+    limits: Limits,
+    cut: Cut,
+    engine: EngineVersion,
+    kv_cache: Figure,
 ) -> Figure:
-    in_flight = in_flight_tokens(limits, cut, engine)
     low, value, high = (
         printed_tokens(layout, blocks, limits, in_flight, cut, engine) for blocks in (pool.low, pool.value, pool.high)
     )
@@ -372,7 +389,7 @@ def _concurrency(name: str, layout: KvLayout, pool: _Pool, needed: int, tokens: 
 
 def _fits(stages: tuple[_Stage, ...], limits: Limits) -> Verdict:
     """Whether weights and overhead leave anything at all on every stage."""
-    if limits.kv_cache_memory_bytes is not None:
+    if limits.given_cache:
         return "yes"
     if all(stage.kv_cache.range()[0] > 0 for stage in stages):
         return "yes"
@@ -410,10 +427,10 @@ def _states(layout: KvLayout, pool: _Pool, limits: Limits, engine: EngineVersion
 
 def _room(stage: _Stage, card: Card, limits: Limits, reserved: float) -> Verdict:
     free = card.memory.value - reserved
-    if limits.kv_cache_memory_bytes is not None:
-        taken = (stage.weights, stage.activation, stage.non_torch)
-        least = sum(figure.range()[0] for figure in taken) + limits.kv_cache_memory_bytes
-        most = sum(figure.range()[1] for figure in taken) + limits.kv_cache_memory_bytes
+    if limits.given_cache:
+        taken = (stage.weights, stage.activation, stage.non_torch, stage.kv_cache)
+        least = sum(figure.range()[0] for figure in taken)
+        most = sum(figure.range()[1] for figure in taken)
         return "yes" if most <= free else "uncertain" if least <= free else "no"
     asked = card.memory.value * limits.utilization
     if asked > free:

@@ -6,7 +6,7 @@ from typing import Final, Literal, TypeVar
 
 from kcluster.catalog.constants import memory_constants, time_constants
 from kcluster.physics.architecture import Architecture, Layer, shared
-from kcluster.physics.cut import EngineVersion, KvFormat, Load
+from kcluster.physics.cut import EngineVersion, KvFormat, Load, StateMode
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Cluster
 from kcluster.physics.memory import MemoryConstants
@@ -38,14 +38,22 @@ class Pins:
     redundant_experts: int = 0
     kv_format: KvFormat | None = None
     max_model_len: int | None = None
+    fitted_length: bool = False
+    """Whether the engine is told to take the longest length that its pool holds (`--max-model-len auto`)."""
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     utilization: float | None = None
-    prefix_caching: bool = True
+    prefix_caching: bool | None = None
     chunked_prefill: bool = True
     eager: bool = False
     kv_cache_memory_bytes: int | None = None
     block_size: int | None = None
+    gpu_blocks: int | None = None
+    async_scheduling: bool = True
+    hybrid_manager: bool = True
+    state_mode: StateMode | None = None
+    conv_bytes: int = 2
+    ssm_bytes: int | None = None
     language_model_only: bool = False
     video: bool = True
     executor: Literal["mp", "ray"] | None = None
@@ -91,9 +99,7 @@ def case_of(serve: ServeSpec, neighbours: float = 0.0) -> Case:
         serve.engine.dtype is not None
     ):  # the engine casts the model, and a 16-bit KV cache must be of what it is cast to
         architecture = evolve(architecture, dtype=serve.engine.dtype.value)
-    positions = stretched_positions(
-        architecture.max_positions, {name.value: value.value for name, value in serve.engine.args}
-    )
+    positions = stretched_positions(architecture.max_positions, flags_of(serve.engine))
     if positions != architecture.max_positions:
         architecture = evolve(architecture, max_positions=positions)
     draft = serve.model.draft
@@ -173,8 +179,9 @@ def default_utilization(engine: EngineVersion) -> float:
 def pins_of(serve: ServeSpec) -> Pins:
     """What `parallel`, `engine` and its raw flags fix."""
     parallel, engine = serve.parallel, serve.engine
-    arguments = {name.value: value.value for name, value in engine.args}
+    arguments = flags_of(engine)
     layers = _value(parallel.layers)
+    fitted = engine.max_model_len is None and arguments.get("--max-model-len") in ("auto", -1, "-1")
     return Pins(
         replicas=_size(parallel.replicas),
         tp=_size(parallel.tp),
@@ -186,19 +193,75 @@ def pins_of(serve: ServeSpec) -> Pins:
         eplb=parallel.eplb.value if parallel.eplb else False,
         redundant_experts=_redundant_experts(arguments),
         kv_format=_kv_format(engine, arguments),
-        max_model_len=_number(engine.max_model_len, arguments, "--max-model-len"),
+        max_model_len=None if fitted else _number(engine.max_model_len, arguments, "--max-model-len"),
+        fitted_length=fitted,
         max_num_seqs=_number(engine.max_num_seqs, arguments, "--max-num-seqs"),
         max_num_batched_tokens=_number(engine.max_num_batched_tokens, arguments, "--max-num-batched-tokens"),
         utilization=_share(engine.gpu_memory_utilization, arguments.get("--gpu-memory-utilization")),
-        prefix_caching=engine.prefix_caching.value if engine.prefix_caching else True,
-        chunked_prefill=engine.chunked_prefill.value if engine.chunked_prefill else True,
+        prefix_caching=_switch(engine.prefix_caching, arguments.get("--enable-prefix-caching")),
+        chunked_prefill=_switch(engine.chunked_prefill, arguments.get("--enable-chunked-prefill")) is not False,
         eager=arguments.get("--enforce-eager") is True,
         kv_cache_memory_bytes=_count(arguments.get("--kv-cache-memory-bytes")),
         block_size=_count(arguments.get("--block-size")),
+        gpu_blocks=_count(arguments.get("--num-gpu-blocks-override")),
+        async_scheduling=_schedules_ahead(serve.model.draft, arguments.get("--async-scheduling")),
+        hybrid_manager=_hybrid_manager(engine, arguments.get("--disable-hybrid-kv-cache-manager")),
+        state_mode=_state_mode(arguments.get("--mamba-cache-mode")),
+        conv_bytes=_VALUE_BYTES.get(str(arguments.get("--mamba-cache-dtype")), 2),
+        ssm_bytes=_VALUE_BYTES.get(str(arguments.get("--mamba-ssm-cache-dtype"))),
         language_model_only=arguments.get("--language-model-only") is True,
         video=_takes_video(arguments),
         executor=_value(engine.executor),
     )
+
+
+def flags_of(engine: EngineSpec) -> dict[str, ArgumentValue]:
+    """The raw flags under their full names, as the version's own parser reads them: `--no-x` is `--x` off, beginnings and
+    underscores are spelt out. What the version does not know stays as it was written."""
+    if not engine.args:
+        return {}
+    from kcluster.catalog.engines import flag_table
+
+    table = flag_table(engine.name.value, engine.version.value)
+    found: dict[str, ArgumentValue] = {}
+    for name, value in engine.args:
+        match = table.match(name.value) if table else None
+        if match is None:
+            found[name.value] = value.value
+        elif match.key:
+            found[f"{match.flag.name}.{match.key}"] = value.value
+        else:
+            found[match.flag.name] = value.value is not True if match.negated else value.value
+    return found
+
+
+def _switch(attribute: Value[bool] | None, raw: ArgumentValue | None) -> bool | None:
+    """A switch as its attribute has it, else the raw flag; None where neither is written."""
+    if attribute is not None:
+        return attribute.value
+    return raw if isinstance(raw, bool) else None
+
+
+def _schedules_ahead(draft: DraftSpec | None, raw: ArgumentValue | None) -> bool:
+    """Whether batches overlap: unless it is switched off, or the drafter looks up the prompt on the host (vLLM, `config/vllm.py`)."""
+    return raw is not False and (draft is None or draft.method.value != "ngram")
+
+
+CONNECTORS_SHARE_SINCE: Final = (0, 23)
+"""Before, any connector for KV switched the hybrid manager off unless it was asked for; the engine's own offloading takes it."""
+
+
+def _hybrid_manager(engine: EngineSpec, raw: ArgumentValue | None) -> bool:
+    if isinstance(raw, bool):
+        return not raw
+    return engine.kv_offload is None or engine.version.value >= CONNECTORS_SHARE_SINCE
+
+
+def _state_mode(raw: ArgumentValue | None) -> StateMode | None:
+    return raw if raw in ("none", "align", "all") else None  # type: ignore[return-value]
+
+
+_VALUE_BYTES: Final = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def _value(value: Value[T] | None) -> T | None:

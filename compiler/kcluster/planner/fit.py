@@ -150,7 +150,7 @@ def _states(case: Case, limits: Limits, budget: Memory) -> tuple[Violation, ...]
 
 def _utilization(case: Case, limits: Limits, budget: Memory) -> tuple[Violation, ...]:
     """KC205: more asked than is free (refused), or much less than could be used."""
-    if limits.kv_cache_memory_bytes is not None:
+    if limits.given_cache:
         return _given_cache(case, budget)
     total, held = budget.total.value, case.cluster.reserved
     if limits.utilization > 1 or budget.usable.value > total - held:

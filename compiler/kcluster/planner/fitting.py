@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from kcluster.physics.capacity import held_requests, most_states
+from kcluster.physics.capacity import held_requests, holds_longest, longest_length, most_states
 from kcluster.physics.constraints import violations as broken_constraints
 from kcluster.physics.cut import Cut, Limits
 from kcluster.physics.hardware import Card
@@ -58,9 +58,19 @@ def fit_engine(
     if cut.pp > len(case.architecture.layers) or senseless:
         return Fit(limits, constraints, None, None, None)
     fit = _measured(case, cut, cards, limits, constraints)
+    if case.pins.fitted_length:
+        fit = _shortened(case, cut, cards, fit)
     if settle and case.pins.max_num_seqs is None and _most(case, fit) < limits.max_num_seqs:
         fit = _settled(case, cut, cards, fit)
     return fit
+
+
+def _shortened(case: Case, cut: Cut, cards: tuple[Card, ...], fit: Fit) -> Fit:
+    """With the longest length that the pool holds, where it does not hold the model's own."""
+    if fit.memory is None or holds_longest(fit.memory, case.engine):
+        return fit
+    length = longest_length(fit.memory, case.architecture, cut, fit.limits, case.engine)
+    return _measured(case, cut, cards, evolve(fit.limits, max_model_len=max(1, length)), fit.constraints)
 
 
 def _settled(case: Case, cut: Cut, cards: tuple[Card, ...], fit: Fit) -> Fit:

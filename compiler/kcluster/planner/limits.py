@@ -12,6 +12,7 @@ from typing import Final
 from kcluster.physics.capacity import default_limits
 from kcluster.physics.cut import Cut, KvFormat, Limits
 from kcluster.physics.hardware import Card
+from kcluster.physics.kv import default_prefix_caching
 from kcluster.physics.memory import CONTEXT_BYTES
 from kcluster.planner.case import Case
 
@@ -31,10 +32,13 @@ def utilization_of(case: Case, card: Card) -> float:
 
 
 def context_of(case: Case) -> int:
-    """The author's max_model_len; else the SLA's longest request, at most what the model's positions allow."""
+    """The author's max_model_len; else the SLA's longest request, at most what the model's positions allow: these themselves where
+    the engine is told to find the length."""
     if case.pins.max_model_len is not None:
         return case.pins.max_model_len
     positions = case.architecture.max_positions
+    if case.pins.fitted_length and positions:
+        return positions
     return min(case.load.context, positions) if positions else case.load.context
 
 
@@ -67,11 +71,17 @@ def first_limits(case: Case, cut: Cut, kv_format: KvFormat, card: Card) -> Limit
         max_num_batched_tokens=tokens,
         kv_format=kv_format,
         utilization=utilization_of(case, card),
-        prefix_caching=case.pins.prefix_caching,
+        prefix_caching=_prefix_caching(case),
         chunked_prefill=case.pins.chunked_prefill,
         eager=case.pins.eager,
         kv_cache_memory_bytes=case.pins.kv_cache_memory_bytes,
         block_size=case.pins.block_size,
+        gpu_blocks=case.pins.gpu_blocks,
+        async_scheduling=case.pins.async_scheduling,
+        hybrid_manager=case.pins.hybrid_manager,
+        state_mode=case.pins.state_mode,
+        conv_bytes=case.pins.conv_bytes,
+        ssm_bytes=case.pins.ssm_bytes,
         language_model_only=case.pins.language_model_only,
         video=case.pins.video,
         speculative_tokens=case.speculative_tokens,
@@ -79,6 +89,12 @@ def first_limits(case: Case, cut: Cut, kv_format: KvFormat, card: Card) -> Limit
         mtp=case.mtp,
         draft_layers=case.draft_layers,
     )
+
+
+def _prefix_caching(case: Case) -> bool:
+    """As written, else what the engine does by itself: that is what it is started with, since no flag says otherwise."""
+    written = case.pins.prefix_caching
+    return default_prefix_caching(case.architecture, case.engine) if written is None else written
 
 
 def _stepped(sequences: int) -> int:
