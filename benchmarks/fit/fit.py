@@ -26,15 +26,13 @@ from benchmarks.fit.points import Start, read_starts
 from benchmarks.fit.run import tables
 
 from kcluster.catalog.memory_constants import figure
-from kcluster.physics.kv import since
+from kcluster.physics.graphs import graphs, in_budget
+from kcluster.physics.libraries import non_torch
 from kcluster.physics.memory import unified
 from kcluster.physics.memory_terms import (
-    GRAPHS_IN_BUDGET_SINCE,
     MIXED_SAMPLER_UNTIL,
     MemoryConstants,
     activation,
-    graphs,
-    non_torch,
 )
 from kcluster.units import GIB, Figure
 
@@ -86,17 +84,18 @@ def logged(start: Start, found: MemoryConstants) -> tuple[float, float, float] |
 
 def residual(start: Start, found: MemoryConstants) -> float | None:
     """(computed − logged KV) as a share of the card; from the pool's capacity where the log has no bytes."""
-    arch, cut, limits, card, engine = start.arch, start.cut, start.limits, start.card, start.engine
-    assert arch is not None and cut is not None and limits is not None and card is not None and engine is not None
+    arch, fmt, cut, limits, card, engine = start.arch, start.fmt, start.cut, start.limits, start.card, start.engine
+    assert arch is not None and fmt is not None and cut is not None
+    assert limits is not None and card is not None and engine is not None
     if start.id not in _LOGGED:
         _LOGGED[start.id] = logged(start, priors_alone())
     fixed = _LOGGED[start.id]
     if fixed is None:
         return None
     measured, usable, weights = fixed
-    taken = activation(arch, cut, limits, engine, found, 0).value + non_torch(cut, card, engine, found).value
-    if since(engine, GRAPHS_IN_BUDGET_SINCE):
-        taken += graphs(len(arch.layers), limits, found.graph_estimate).value
+    taken = activation(arch, fmt, cut, limits, engine, found, 0).value + non_torch(cut, card, engine, found).value
+    if in_budget(arch, engine):
+        taken += graphs(arch, len(arch.layers), limits, engine, found).value
     return (usable - weights - taken - measured) / card.memory.value
 
 
@@ -108,7 +107,8 @@ def priors_alone() -> MemoryConstants:
 def nearest(start: Start, found: MemoryConstants) -> float | None:
     """The residual, by the nearer of the two samplers where builds differed."""
     first = residual(start, found)
-    if first is None or start.engine is None or start.engine.version >= MIXED_SAMPLER_UNTIL:
+    assert start.engine is not None and start.limits is not None
+    if first is None or start.limits.sampler or start.engine.version >= MIXED_SAMPLER_UNTIL:
         return first
     second = residual(start, evolve(found, sampler_sorted=found.sampler_flashinfer))
     return first if second is None or abs(first) <= abs(second) else second

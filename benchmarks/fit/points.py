@@ -143,7 +143,7 @@ def _start(row: dict[str, Any]) -> Start:
         name
         for name, lacking in (
             ("version", by_date),
-            ("utilization", row.get("gpu_memory_utilization") is None and not defaults),
+            ("utilization", (row.get("gpu_memory_utilization") is None and not defaults) or _two_utilizations(row)),
         )
         if lacking
     )
@@ -160,6 +160,11 @@ def _start(row: dict[str, Any]) -> Start:
         notes=notes,
         excluded="" if fmt is not None else f"weight format not known: {row.get('quantization')}",
     )
+
+
+def _two_utilizations(row: dict[str, Any]) -> bool:
+    """Whether the source gives two and says not which the start had ("0.92 vs 0.85")."""
+    return re.search(r"utilization[^;]*0\.\d+ vs 0\.\d+", str(row.get("notes") or "")) is not None
 
 
 def _card(row: dict[str, Any]) -> Card | None:
@@ -204,6 +209,11 @@ def _by_id(name: str) -> Architecture | None:
 @lru_cache(maxsize=1)
 def _configs() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("configs.toml").read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1)
+def _samplers() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("samplers.toml").read_text(encoding="utf-8"))
 
 
 def _engine(row: dict[str, Any]) -> tuple[EngineVersion | None, bool]:
@@ -288,5 +298,6 @@ def _limits(
         block_size=None if arch.recurrent else row.get("block_size"),
         language_model_only="vision tower not charged" in str(row.get("notes")),
         speculative_tokens=(int(tokens[1]) if tokens else 1) if "mtp" in asked else 0,
+        sampler=_samplers().get(str(row.get("id")), ""),
     )
     return limits, tuple(notes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
+from kcluster.catalog.formats import WEIGHT_FORMATS
 from kcluster.physics.architecture import Architecture
 from kcluster.physics.cut import Cut, EngineVersion
 from kcluster.physics.memory import (
@@ -51,12 +52,13 @@ def budget(
 def test_terms_add_up() -> None:
     found = budget()
     assert found.usable.value == pytest.approx(79.11 * GIB * 0.9, abs=1)
-    # sampler 16 × 256 × 128,256 + the hidden states 2 × 8,192 × 8,192 = 0.61 GiB; the forward pass at 8,192 tokens holds
-    # 2 × (4 × 8,192 + 3 × 28,672 / 4) × 8,192 = 0.83 GiB: the larger counts
-    assert found.activation.value == 2 * (4 * 8192 + 3 * 28672 / 4) * 8192
-    # base, and the large buffers of tp 4 on NVLink since 0.17
-    assert found.non_torch.value == 2.25 * GIB
-    assert found.cuda_graph.value == 80 * 20 * MIB
+    # the second runner's sampler takes 2 × 256 × 128,256 + 2 × (8,192 + 256) × 8,192 = 0.19 GiB; the forward pass at 8,192 tokens
+    # holds 2 × (4 × 8,192 + 3 × 28,672 / 4) × 8,192 = 0.83 GiB, and both the inputs: the larger counts
+    assert found.activation.value == 2 * (4 * 8192 + 3 * 28672 / 4) * 8192 + MIB
+    # base since 0.18, the buffers of tp 2 on NVSwitch since 0.17, one more doubling
+    assert found.non_torch.value == (0.25 + 2 + 1 / 16) * GIB
+    # 51 sizes up to 512 tokens, 35 of them up to 256 requests: 512 × 0.25 + 80 × 50 × 0.25 + 34 × 4 MiB
+    assert found.cuda_graph.value == (128 + 1000 + 136) * MIB
     left = found.usable.value - found.weights.value - found.activation.value - found.non_torch.value
     assert found.kv_cache.value == left - found.cuda_graph.value
     # whole blocks of 16 tokens of 81,920 B
@@ -68,30 +70,60 @@ def test_terms_add_up() -> None:
 
 def test_the_sampler_counts_where_it_is_larger() -> None:
     asked = limits(sequences=1024, batched=2048)
-    fused = budget(limits=asked)
-    assert fused.activation.value == 16 * 1024 * 128_256 + 2 * 2048 * 8192
-    # the sorting sampler of 0.16 takes 40 bytes instead
-    assert budget(limits=asked, engine=VLLM_16).activation.value == 40 * 1024 * 128_256 + 2 * 2048 * 8192
+    states = 2 * (2048 + 1024) * 8192 + MIB
+    fused = budget(limits=asked, engine=VLLM_19)
+    # 128 rows of the vocabulary in 32 bits beside
+    assert fused.activation.value == 16 * 1024 * 128_256 + 4 * 128 * 128_256 + states
+    few = budget(evolve(LLAMA_70B, vocab=10**7), limits=limits(sequences=64, batched=64), engine=VLLM_19)
+    assert few.activation.value == (16 + 4) * 64 * 10**7 + 2 * (64 + 64) * 8192 + MIB
+    # the sorting sampler of 0.16 takes 40 bytes instead; FlashInfer's, where a build before 0.11.2 is known to have it, 10
+    assert budget(limits=asked, engine=VLLM_16).activation.value == 40 * 1024 * 128_256 + states
+    old = EngineVersion("vllm", (0, 11))
+    known = evolve(asked, sampler="flashinfer")
+    assert budget(limits=known, engine=old).activation.value == 10 * 1024 * 128_256 + states
+    # not known: the sorting one's, with a range that reaches down to the other
+    unknown = budget(limits=asked, engine=old).activation
+    assert unknown.value == 40 * 1024 * 128_256 + states
+    assert unknown.range()[0] == 10 * 1024 * 128_256 + states
+    assert budget(limits=evolve(asked, sampler="sorted"), engine=old).activation.range()[0] == unknown.value
 
 
 def test_graphs_lie_outside_the_budget_of_old_engines() -> None:
+    taken = (128 + 1000 + 136) * MIB
     assert budget(engine=VLLM_19).cuda_graph.value == 0
-    assert budget(engine=EngineVersion("vllm", (0, 21))).cuda_graph.value == 80 * 20 * MIB
+    assert budget(engine=EngineVersion("vllm", (0, 21))).cuda_graph.value == taken
     assert budget(limits=limits(eager=True)).cuda_graph.value == 0
-    # 0.991 of the card and 80 × 10 MiB of graphs on top are more than there is
-    assert budget(engine=VLLM_19, limits=limits(utilization=0.991)).starts == "uncertain"
-    assert budget(engine=VLLM_19, limits=limits(utilization=0.991, eager=True)).starts == "yes"
+    # the second runner, from 0.25 that of dense models, estimated none until 0.29
+    assert budget(engine=EngineVersion("vllm", (0, 26))).cuda_graph.value == 0
+    assert budget(QWEN_235B, engine=EngineVersion("vllm", (0, 26))).cuda_graph.value == (128 + 94 * 50 / 2 + 136) * MIB
+    assert budget(engine=EngineVersion("vllm", (0, 29))).cuda_graph.value == taken
+    # 0.985 of the card and 1.23 GiB of graphs on top are more than there is
+    assert budget(engine=VLLM_19, limits=limits(utilization=0.985)).starts == "uncertain"
+    assert budget(engine=VLLM_19, limits=limits(utilization=0.985, eager=True)).starts == "yes"
+
+
+def test_graphs_by_the_batches_that_are_captured() -> None:
+    # 4 requests: sizes 1, 2, 4, 8 in pieces and 1, 2, 4 whole
+    few = limits(sequences=4)
+    assert budget(limits=few).cuda_graph.value == (8 / 4 + 80 * 3 / 4 + 2 * 4) * MIB
+    # three drafted tokens make 16 of them: 1, 2, 4, 8, 16, 24, 32 and 1, 2, 4, 8, 16
+    assert (
+        budget(limits=evolve(few, speculative_tokens=3, mtp=False)).cuda_graph.value
+        == (32 / 4 + 80 * 6 / 4 + 4 * 4) * MIB
+    )
 
 
 @pytest.mark.parametrize(
     ("used", "tp", "engine", "expected"),
     [
         (H100, 1, VLLM_33, 0.25),
-        (H100, 2, VLLM_16, 0.75),
-        (H100, 8, VLLM_16, 0.25 + 0.5 + 2 * 0.25),
-        (H100, 8, VLLM_33, 2.25),
-        (L40S, 4, VLLM_16, 0.25 + 2 * 0.125),  # no custom all-reduce over PCIe
-        (L40S, 4, VLLM_33, 2.25),
+        (H100, 1, VLLM_16, 0.125),
+        (H100, 2, VLLM_16, 0.125 + 1),
+        (H100, 8, VLLM_16, 0.125 + 1 + 2 / 16),
+        (H100, 8, VLLM_33, 0.25 + 2 + 2 / 16),
+        (card("a100-80gb-sxm", 79.25, (8, 0)), 2, VLLM_33, 0.25 + 0.125),  # its switch adds nothing up
+        (L40S, 4, VLLM_16, 0.125 + 2 * 0.125),
+        (L40S, 4, VLLM_33, 0.25 + 2 * 0.125),
         (card("mi300x", 191.98, None, link="xgmi", vendor="amd"), 8, VLLM_33, 1 + 3 * 0.5),
     ],
 )
@@ -102,15 +134,32 @@ def test_communicators(used: object, tp: int, engine: EngineVersion, expected: f
 
 def test_experts_and_recurrent_layers_have_buffers_of_their_own() -> None:
     asked = limits(sequences=16, batched=4096)
-    # 2 × 4 × 4,096 × 4,096 hidden; 8 experts × (4,096 + 1,536 / 4) × 2 × 4,096
-    expected = 2 * 4 * 4096 * 4096 + 2 * 4096 * 8 * (4096 + 384)
+    # 2 × 4 × 4,096 × 4,096 hidden; 8 experts × (4,096 + 4,096) × 2 × 4,096: the hidden size is wider than 2 × 1,536 / 4
+    expected = 2 * 4 * 4096 * 4096 + 2 * 4096 * 8 * (4096 + 4096) + MIB
     assert budget(QWEN_235B, limits=asked).activation.value == expected
-    # with expert parallel they are whole: 8 × (max(2 × 1,536, 4,096) + 1,536)
-    whole = 2 * 4 * 4096 * 4096 + 2 * 4096 * 8 * (4096 + 1536)
-    assert budget(QWEN_235B, Cut(tp=4, ep=True), limits=asked).activation.value == whole
     # 10,240 convolution channels / 4: 6 of them live beside 4 × 5,120 hidden and 3 × 17,408 / 4
-    hybrid = 2 * 4096 * (4 * 5120 + 3 * 17408 / 4 + 6 * 10_240 / 4)
+    hybrid = 2 * 4096 * (4 * 5120 + 3 * 17408 / 4 + 6 * 10_240 / 4) + MIB
     assert budget(qwen35_27b(), limits=asked).activation.value == hybrid
+
+
+def test_work_buffers_of_experts_stay_beside_the_sampler() -> None:
+    """Mixtral 8x7B at tp 2 and its defaults on H100: 2 experts × (7,168 + 14,336) × 2 × 8,192 B lie beside the sampler since 0.13."""
+    asked = limits(sequences=1024, batched=8192)
+    whole = evolve(QWEN_235B, vocab=10**6)
+    logits = (16 * 1024 + 4 * 128) * 10**6 + 2 * (8192 + 1024) * 4096 + MIB
+    buffers = 2 * 8192 * 8 * (4096 + 4096)
+    assert budget(whole, limits=asked, engine=VLLM_19).activation.value == logits + buffers
+    sorting = 40 * 1024 * 10**6 + 2 * (8192 + 1024) * 4096 + MIB
+    assert budget(whole, limits=asked, engine=EngineVersion("vllm", (0, 12))).activation.value == sorting
+    # kernels for 4-bit floating-point experts have none
+    packed = memory(whole, WEIGHT_FORMATS["mxfp4"], Cut(tp=4), asked, (H100,), VLLM_19, constants())
+    assert packed.activation.value == logits
+
+
+def test_stages_hold_what_passes_between_them() -> None:
+    asked = limits(sequences=16, batched=4096)
+    staged = budget(cut=Cut(tp=4, pp=2), limits=asked, cards=(H100, H100))
+    assert staged.activation.value == budget(limits=asked).activation.value + 2 * 2 * 4096 * 8192
 
 
 def test_vision_encoders_are_profiled_unless_left_out() -> None:
@@ -122,8 +171,8 @@ def test_vision_encoders_are_profiled_unless_left_out() -> None:
 
 def test_ranges_combine_as_independent_errors() -> None:
     loose = constants(
-        base_cuda=constant(GIB / 4, 0, GIB / 4 + 3 * GIB / 10),
-        communicator_large=constant(2 * GIB, 2 * GIB, 2.4 * GIB),
+        base_cuda_grown=constant(GIB / 4, 0, GIB / 4 + 3 * GIB / 10),
+        communicator_multicast_grown=constant(2 * GIB, 2 * GIB, 2.4 * GIB),
     )
     found = budget(constants=loose)
     # 0.3 and 0.4 GiB upwards make 0.5 GiB down for KV; 0.25 and 0 downwards make 0.25 up
@@ -271,8 +320,8 @@ def test_latent_attention_expands_its_context() -> None:
     asked = limits(163_840, 64, 2048)
     found = budget(deepseek(), Cut(tp=8), limits=asked)
     # 64 Ki tokens × 16 heads × (128 + 128) × 2 B = 0.5 GiB; hidden 2 × 4 × 2,048 × 7,168; dense 3 × 18,432 / 8;
-    # eight experts × (7,168 + 2,048 / 8)
-    expected = 0.5 * GIB + 2 * 2048 * (4 * 7168 + 3 * 18432 / 8 + 8 * (7168 + 256))
+    # eight experts × (7,168 + 7,168)
+    expected = 0.5 * GIB + 2 * 2048 * (4 * 7168 + 3 * 18432 / 8 + 8 * 2 * 7168) + MIB
     assert found.activation.value == expected
 
 

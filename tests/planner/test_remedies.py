@@ -33,12 +33,12 @@ LONG = "concurrency = 1, context = 128K, prompt = 2K, completion = 500"
 
 
 def test_the_longest_length_is_the_last_that_starts() -> None:
-    plan = serve("gpus = 4 * rtx-5090", LONG, "tp = 4")
+    plan = serve("gpus = 4 * rtx-4090", LONG, "tp = 4")
     assert "KC202" in {violation.code for violation in plan.chosen.violations}
     length = remedies.longest_length(plan)
     assert length is not None and 8192 < length < 131_072
-    exact = serve("gpus = 4 * rtx-5090", LONG, "tp = 4", f"max_model_len = {length}")
-    over = serve("gpus = 4 * rtx-5090", LONG, "tp = 4", f"max_model_len = {length + 16}")  # one block more
+    exact = serve("gpus = 4 * rtx-4090", LONG, "tp = 4", f"max_model_len = {length}")
+    over = serve("gpus = 4 * rtx-4090", LONG, "tp = 4", f"max_model_len = {length + 16}")  # one block more
     assert exact.chosen.memory and over.chosen.memory
     # Of the pool's blocks the engine keeps one back: the last length that starts leaves one free.
     assert dict(exact.chosen.memory.max_concurrency.inputs)["blocks"].value == math.ceil(length / 16) + 1

@@ -148,7 +148,7 @@ def test_fp8_kv_is_offered_and_never_taken_unasked() -> None:
     assert plan.chosen.limits.kv_format == "bf16"
     assert "KC203" in {violation.code for violation in plan.chosen.violations}
     assert any(one.candidate.limits.kv_format == "fp8" for one in plan.alternatives)
-    long = serve(LLAMA_70B, "fp8", "gpus = 4 * rtx-5090", TEAM, "tp = 4", "max_model_len = 128K")
+    long = serve(LLAMA_70B, "fp8", "gpus = 4 * rtx-4090", TEAM, "tp = 4", "max_model_len = 128K")
     assert "KC202" in {violation.code for violation in long.chosen.violations}
     asked = serve(LLAMA_70B, "fp8", "gpus = 4 * rtx-5090", TEAM, "tp = 4", "kv_cache = fp8")
     assert asked.chosen.limits.kv_format == "fp8"

@@ -43,8 +43,8 @@ def test_weights_that_do_not_fit_say_what_is_missing() -> None:
 
 
 def test_one_request_that_does_not_fit() -> None:
-    """70B bf16 KV is 320 KiB a token: 131,072 tokens are 40 GiB, 10 GiB a card at tp 4, and less is left on a 5090 for them."""
-    known = case(LLAMA_70B, "fp8", cluster(1, 4, "rtx-5090"), Load(1, 131_072, 2048, 512))
+    """70B bf16 KV is 320 KiB a token: 131,072 tokens are 40 GiB, 10 GiB a card at tp 4, and 4 are left on a 4090 for them."""
+    known = case(LLAMA_70B, "fp8", cluster(1, 4, "rtx-4090"), Load(1, 131_072, 2048, 512))
     candidate = judged(known, Cut(tp=4))
     violation = found(candidate, "KC202")
     assert violation is not None

@@ -107,6 +107,8 @@ class Limits:
     """Whether drafting (speculative_tokens above 0) is by the model's own multi-token-prediction layers, where it has them."""
     draft_layers: tuple[Layer, ...] = ()
     """The layers of a drafter of its own, whose KV lives in the same pool."""
+    sampler: Literal["", "sorted", "flashinfer"] = ""
+    """Which sampler a build from before 0.17 has, where that is known."""
 
     @property
     def given_cache(self) -> bool:

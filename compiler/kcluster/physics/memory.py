@@ -21,6 +21,7 @@ from kcluster.physics.capacity import (
 )
 from kcluster.physics.cut import Cut, EngineVersion, Limits
 from kcluster.physics.formats import WeightFormat
+from kcluster.physics.graphs import graphs, in_budget
 from kcluster.physics.hardware import Card
 from kcluster.physics.kv import (
     KvLayout,
@@ -31,17 +32,10 @@ from kcluster.physics.kv import (
     kv_layout,
     pool_blocks,
     printed_tokens,
-    since,
     usable_blocks,
 )
-from kcluster.physics.memory_terms import (
-    GRAPHS_IN_BUDGET_SINCE,
-    MemoryConstants,
-    activation,
-    graphs,
-    non_torch,
-    spread,
-)
+from kcluster.physics.libraries import non_torch
+from kcluster.physics.memory_terms import MemoryConstants, activation, spread
 from kcluster.physics.results import Memory, StageMemory, Verdict
 from kcluster.physics.weights import stage_layers, stage_weights
 from kcluster.units import GIB, Figure, Unit, derive
@@ -113,6 +107,7 @@ def memory(
     stages = tuple(
         _stage(
             arch,
+            fmt,
             limits,
             by_stage[stage],
             engine,
@@ -232,6 +227,7 @@ def _usable(total: Figure, utilization: float) -> Figure:
 
 def _stage(
     arch: Architecture,
+    fmt: WeightFormat,
     limits: Limits,
     card: Card,
     engine: EngineVersion,
@@ -242,11 +238,11 @@ def _stage(
     weights: Figure,
 ) -> _Stage:
     usable = _usable(card.memory, limits.utilization)
-    peak = _activation(arch, cut.tp, cut.pp, cut.dp, cut.ep, limits, engine, constants, stage)
+    peak = _activation(arch, fmt, cut.tp, cut.pp, cut.dp, cut.ep, limits, engine, constants, stage)
     libraries = _non_torch(cut.tp, card, engine, constants)
-    inside = since(engine, GRAPHS_IN_BUDGET_SINCE)
-    graph = graphs(layers, limits, constants.graph_estimate) if inside else _NO_GRAPHS
-    outside = None if inside else graphs(layers, limits, constants.graph_layer)
+    captured = _graphs(arch, layers, limits, engine, constants)
+    inside = in_budget(arch, engine)
+    graph, outside = (captured, None) if inside else (_NO_GRAPHS, captured)
     if limits.kv_cache_memory_bytes is not None:
         kv = Figure("memory.kv_cache", float(limits.kv_cache_memory_bytes), "bytes", source="kv_cache_memory_bytes")
         return _Stage(weights, peak, libraries, graph, outside, kv)
@@ -288,7 +284,9 @@ def measured(engine: EngineVersion) -> bool:
     return engine.name in ("vllm", "triton")
 
 
-_NO_GRAPHS = derive("memory.cuda_graph", "bytes", "0", source="before vLLM 0.20 graphs lie outside the budget")
+_NO_GRAPHS = derive(
+    "memory.cuda_graph", "bytes", "0", source="this release sizes the KV cache before it captures graphs"
+)
 
 
 def unified(card: Card) -> bool:
@@ -299,6 +297,7 @@ def unified(card: Card) -> bool:
 @lru_cache(maxsize=8192)
 def _activation(
     arch: Architecture,
+    fmt: WeightFormat,
     tp: int,
     pp: int,
     dp: int,
@@ -308,7 +307,14 @@ def _activation(
     constants: MemoryConstants,
     stage: int,
 ) -> Figure:
-    return activation(arch, Cut(tp=tp, pp=pp, dp=dp, ep=ep), limits, engine, constants, stage)
+    return activation(arch, fmt, Cut(tp=tp, pp=pp, dp=dp, ep=ep), limits, engine, constants, stage)
+
+
+@lru_cache(maxsize=4096)
+def _graphs(
+    arch: Architecture, layers: int, limits: Limits, engine: EngineVersion, constants: MemoryConstants
+) -> Figure:
+    return graphs(arch, layers, limits, engine, constants)
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,7 @@
-"""The terms of the memory budget, each a function of the model, the cut and the limits, with constants fitted to real logs."""
+"""What the profiling run of an engine takes, as a function of the model, the cut and the limits, with constants from real logs.
+
+What libraries hold beside it is in `physics/libraries.py`, what graphs take in `physics/graphs.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,26 @@ from functools import lru_cache
 
 from kcluster.physics.architecture import Architecture, DenseFfn, LatentAttention, MoeFfn
 from kcluster.physics.cut import Cut, EngineVersion, Limits
-from kcluster.physics.hardware import Card
+from kcluster.physics.formats import WeightFormat
 from kcluster.physics.kv import recurrent_channels, since
 from kcluster.units import Figure, derive
 from kcluster.values import frozen
 
-GRAPHS_IN_BUDGET_SINCE = (0, 21)
-"""From vLLM 0.21 an estimate of what CUDA graphs will take is subtracted before the KV cache is sized; 0.20 logs it only (three
-of four logged starts of 0.20 hold what they would without it, the fourth is one of two equal ones on shared memory)."""
-
 FUSED_SAMPLER_SINCE = (0, 17)
 MIXED_SAMPLER_UNTIL = (0, 11, 2)
-"""Before 0.11.2 the engine sampled with FlashInfer where that was installed (container images), and sorted where not (wheels)."""
+"""Before 0.11.2 the engine sampled with FlashInfer where that was installed (container images), and sorted where not (wheels). A
+log says which: "Using FlashInfer for top-p & top-k sampling" or "FlashInfer is not available"."""
 
-LARGE_COMMUNICATORS_SINCE = (0, 17)
+SECOND_RUNNER_DENSE_SINCE = (0, 25)
+SECOND_RUNNER_SINCE = (0, 29)
+"""Releases from which the second model runner is the default: for dense models, for all (release notes; vLLM pulls 44443, 53183)."""
+
+KEPT_WORK_BUFFERS_SINCE = (0, 13)
+"""From here the work buffers of the fused experts stay allocated (vLLM, v1/worker/workspace.py), so that they lie beside the
+sampler's: 0.10.2 logged a Qwen3-Next without them, 0.19 five models with them, to 0.01 GiB (benchmarks/fit/terms.toml)."""
+
+LIBRARIES_GREW_SINCE = (0, 18)
+MULTICAST_GREW_SINCE = (0, 17)
 
 LATENT_PREFILL_TOKENS = 64 * 1024
 """Most tokens of earlier context whose keys and values latent attention expands at once (vLLM, mla_attention)."""
@@ -37,17 +46,23 @@ class MemoryConstants:
     """What the formulas cannot know. Every figure has a range (9 times in 10) and says where it is from.
 
     Attributes:
-        sampler_sorted, sampler_flashinfer, sampler_fused: bytes for each of max_num_seqs × vocabulary while the sampler is warmed
-            up: by the one that sorts (until 0.16), by FlashInfer's in builds before 0.11.2 that had it, by those since 0.17.
-        activation_hidden, activation_mlp, activation_experts, activation_recurrent: 16-bit elements that live at once for a
-            batched token, as multiples of the hidden width, of the MLP's sharded width, of the buffers of the experts that
-            a token visits, and of the sharded channels of a recurrent layer.
+        sampler_sorted, sampler_flashinfer, sampler_fused, sampler_second: bytes for each of max_num_seqs × vocabulary while the
+            sampler is warmed up: by the one that sorts (until 0.16), by FlashInfer's in builds before 0.11.2 that had it, by the
+            kernel since 0.17, by the second model runner's.
+        sampler_rows: rows of the vocabulary that the kernel since 0.17 works on beside, one for each multiprocessor.
+        activation_buffers: bytes of the inputs of a step, held throughout.
+        activation_hidden, activation_mlp, activation_recurrent: 16-bit elements that live at once for a batched token, as multiples
+            of the hidden width, of the MLP's sharded width, and of the sharded channels of a recurrent layer.
+        activation_experts: what the work buffers of the experts are of their computed size.
         encoder: bytes that profiling a vision encoder takes for a visual token of the largest item.
-        base_cuda, base_rocm: bytes that a card holds beside weights and activations at tp 1.
-        communicator_pcie, communicator_pair, communicator_group, communicator_large, communicator_rocm: bytes of the buffers of
-            collectives: over PCIe for each doubling of tp; over NVLink for tp 2, and for each further doubling; since 0.17 at
-            tp 4 and more over either; on ROCm for each doubling.
-        graph_layer: bytes that CUDA graphs really take for a layer; graph_estimate: bytes of the engine's estimate of that.
+        base_cuda, base_cuda_grown, base_rocm: bytes that a card holds beside weights and activations at tp 1, on CUDA before and
+            since 0.18.
+        communicator_plain: bytes of the buffers of collectives for each doubling of tp, over PCIe, bridges and older NVLink.
+        communicator_multicast, communicator_multicast_grown: the same at tp 2 where a switch adds up in the fabric (Hopper and later
+            on NVSwitch), before and since 0.17; communicator_step: for each further doubling there.
+        communicator_rocm: the same on ROCm for each doubling.
+        graph_first: bytes of the first captured graph for a token of the largest batch; graph_layer, graph_experts: of each further
+            piecewise graph for a dense layer and for one with experts; graph_full: of each further whole graph.
         weights: what a measured weight figure is of the computed one.
         pool: what a measured KV pool is of the computed one beside the terms (0 = exact), as a share of the card.
         pool_unified: the same where card and host share memory.
@@ -56,20 +71,26 @@ class MemoryConstants:
     sampler_sorted: Figure
     sampler_flashinfer: Figure
     sampler_fused: Figure
+    sampler_second: Figure
+    sampler_rows: Figure
+    activation_buffers: Figure
     activation_hidden: Figure
     activation_mlp: Figure
     activation_experts: Figure
     activation_recurrent: Figure
     encoder: Figure
     base_cuda: Figure
+    base_cuda_grown: Figure
     base_rocm: Figure
-    communicator_pcie: Figure
-    communicator_pair: Figure
-    communicator_group: Figure
-    communicator_large: Figure
+    communicator_plain: Figure
+    communicator_multicast: Figure
+    communicator_multicast_grown: Figure
+    communicator_step: Figure
     communicator_rocm: Figure
+    graph_first: Figure
     graph_layer: Figure
-    graph_estimate: Figure
+    graph_experts: Figure
+    graph_full: Figure
     weights: Figure
     pool: Figure
     pool_unified: Figure
@@ -111,64 +132,104 @@ def widest_layer(arch: Architecture) -> tuple[int, int, int, int]:
     return dense, expert, visited, channels
 
 
-def forward(arch: Architecture, cut: Cut, limits: Limits, constants: MemoryConstants) -> Figure:
+def second_runner(arch: Architecture, engine: EngineVersion) -> bool:
+    """Whether the engine runs the model by its second model runner unless told otherwise."""
+    if since(engine, SECOND_RUNNER_SINCE):
+        return True
+    return since(engine, SECOND_RUNNER_DENSE_SINCE) and arch.moe is None and not arch.recurrent
+
+
+def added(name: str, parts: dict[str, Figure]) -> Figure:
+    """The sum of parts with a range: their deviations combined as independent errors."""
+    total = derive(name, "bytes", " + ".join(parts), source="", **parts)
+    return spread(total, *parts.values())
+
+
+def held(arch: Architecture, limits: Limits, constants: MemoryConstants, first: bool) -> dict[str, Figure]:
+    """Bytes that lie there throughout the profiling run: the inputs of a step and, on the `first` stage of a model with a vision
+    encoder, the visual tokens that it made."""
+    parts = {"buffers": scaled("memory.activation.buffers", "constant", constants.activation_buffers)}
+    if first and arch.vision_parameters and not limits.language_model_only:
+        parts["visual"] = derive(
+            "memory.activation.visual",
+            "bytes",
+            "2 * tokens * hidden",
+            source="vLLM, profile_run: the encoder's output is kept until the sampler has run",
+            tokens=max(limits.max_num_batched_tokens, 4096),
+            hidden=arch.hidden,
+        )
+    return parts
+
+
+def expert_buffers(
+    arch: Architecture, fmt: WeightFormat, cut: Cut, limits: Limits, constants: MemoryConstants
+) -> Figure | None:
+    """Bytes of the two work buffers of the fused experts; None without experts, and for 4-bit floating-point experts, whose
+    kernels have none of this size."""
+    _, expert, visited, _ = widest_layer(arch)
+    if not visited or fmt.arithmetic == "fp4":
+        return None
+    return scaled(
+        "memory.activation.experts",
+        "2 * constant * min(tokens, chunk) * experts * (max(width / shards, hidden) + max(2 * width / shards, hidden))",
+        constants.activation_experts,
+        tokens=limits.max_num_batched_tokens * cut.dp,
+        chunk=EXPERT_CHUNK_TOKENS,
+        experts=visited,
+        width=expert,
+        shards=1 if cut.ep else cut.tp * cut.dp,
+        hidden=arch.hidden,
+    )
+
+
+def forward(
+    arch: Architecture, fmt: WeightFormat, cut: Cut, limits: Limits, constants: MemoryConstants, stage: int
+) -> Figure:
     """Bytes that one forward pass of max_num_batched_tokens holds at its widest point."""
-    dense, expert, visited, channels = widest_layer(arch)
+    dense, _, _, channels = widest_layer(arch)
     tokens = limits.max_num_batched_tokens
-    shards = 1 if cut.ep else cut.tp * cut.dp
-    parts = [
-        scaled(
-            "memory.activation.hidden",
-            "2 * constant * tokens * hidden",
-            constants.activation_hidden,
+    parts = held(arch, limits, constants, stage == 0)
+    parts["width"] = scaled(
+        "memory.activation.hidden",
+        "2 * constant * tokens * hidden",
+        constants.activation_hidden,
+        tokens=tokens,
+        hidden=arch.hidden,
+    )
+    if cut.pp > 1:
+        parts["between"] = derive(
+            "memory.activation.between",
+            "bytes",
+            "2 * 2 * tokens * hidden",
+            source="vLLM: hidden states and residual of the boundary to another stage",
             tokens=tokens,
             hidden=arch.hidden,
         )
-    ]
     if dense:
-        parts.append(
-            scaled(
-                "memory.activation.mlp",
-                "2 * constant * tokens * width / tp",
-                constants.activation_mlp,
-                tokens=tokens,
-                width=dense,
-                tp=cut.tp,
-            )
+        parts["mlp"] = scaled(
+            "memory.activation.mlp",
+            "2 * constant * tokens * width / tp",
+            constants.activation_mlp,
+            tokens=tokens,
+            width=dense,
+            tp=cut.tp,
         )
-    if visited:
-        parts.append(
-            scaled(
-                "memory.activation.experts",
-                "2 * constant * min(tokens, chunk) * experts * (max(2 * width / shards, hidden) + width / shards)",
-                constants.activation_experts,
-                tokens=tokens * cut.dp,
-                chunk=EXPERT_CHUNK_TOKENS,
-                experts=visited,
-                width=expert,
-                shards=shards,
-                hidden=arch.hidden,
-            )
-        )
+    experts = expert_buffers(arch, fmt, cut, limits, constants)
+    if experts is not None:
+        parts["experts"] = experts
     if channels:
-        parts.append(
-            scaled(
-                "memory.activation.recurrent",
-                "2 * constant * tokens * channels / tp",
-                constants.activation_recurrent,
-                tokens=tokens,
-                channels=channels,
-                tp=cut.tp,
-            )
+        parts["recurrent"] = scaled(
+            "memory.activation.recurrent",
+            "2 * constant * tokens * channels / tp",
+            constants.activation_recurrent,
+            tokens=tokens,
+            channels=channels,
+            tp=cut.tp,
         )
     latent = latent_prefill(arch, cut, limits)
     if latent is not None:
-        parts.append(latent)
-    names = [f"part_{index + 1}" for index in range(len(parts))]
-    total = derive(
-        "memory.activation.forward", "bytes", " + ".join(names), source="", **dict(zip(names, parts, strict=True))
-    )
-    return spread(total, *parts)
+        parts["latent"] = latent
+    return added("memory.activation.forward", parts)
 
 
 def latent_prefill(arch: Architecture, cut: Cut, limits: Limits) -> Figure | None:
@@ -191,26 +252,71 @@ def latent_prefill(arch: Architecture, cut: Cut, limits: Limits) -> Figure | Non
     )
 
 
-def sampler(arch: Architecture, limits: Limits, engine: EngineVersion, constants: MemoryConstants) -> Figure:
-    """Bytes that warming the sampler up takes on the last stage: every rank of it samples the whole vocabulary.
+def sampler(
+    arch: Architecture,
+    fmt: WeightFormat,
+    cut: Cut,
+    limits: Limits,
+    engine: EngineVersion,
+    constants: MemoryConstants,
+    stage: int,
+) -> Figure:
+    """Bytes that lie there while the sampler is warmed up, on the last stage: every rank of it samples the whole vocabulary.
 
-    Before 0.11.2 builds with FlashInfer took less; of six sources of that time five sorted, so that is the value and the range
-    holds both.
+    Before 0.11.2 builds with FlashInfer took less; where `limits.sampler` does not say which, the value is the sorting one's (of six
+    sources of that time five sorted) and the range holds both.
     """
-    constant = constants.sampler_fused if since(engine, FUSED_SAMPLER_SINCE) else constants.sampler_sorted
-    figure = scaled(
-        "memory.activation.sampler",
-        "constant * max_num_seqs * vocabulary + 2 * tokens * hidden",
+    constant, open_ = _sampler_constant(arch, limits, engine, constants)
+    parts = held(arch, limits, constants, stage == 0)
+    logits = scaled(
+        "memory.activation.logits",
+        "constant * max_num_seqs * vocabulary",
         constant,
         max_num_seqs=limits.max_num_seqs,
         vocabulary=arch.vocab,
+    )
+    if open_:
+        least = constants.sampler_flashinfer.range()[0] * limits.max_num_seqs * arch.vocab
+        logits = logits.between(least, logits.range()[1])
+    parts["logits"] = logits
+    if constant is constants.sampler_fused:
+        low, high = (4 * min(rows, limits.max_num_seqs) * arch.vocab for rows in constants.sampler_rows.range())
+        rows = derive(
+            "memory.activation.rows",
+            "bytes",
+            "4 * min(rows, max_num_seqs) * vocabulary",
+            source=constants.sampler_rows.source,
+            rows=constants.sampler_rows,
+            max_num_seqs=limits.max_num_seqs,
+            vocabulary=arch.vocab,
+        )
+        parts["rows"] = rows.between(low, high)
+    parts["states"] = derive(
+        "memory.activation.states",
+        "bytes",
+        "2 * (tokens + max_num_seqs) * hidden",
+        source="vLLM, profile_run: the hidden states of the batch and of the sampled rows",
         tokens=limits.max_num_batched_tokens,
+        max_num_seqs=limits.max_num_seqs,
         hidden=arch.hidden,
     )
-    if not since(engine, MIXED_SAMPLER_UNTIL):
-        least = constants.sampler_flashinfer.range()[0] * limits.max_num_seqs * arch.vocab
-        return figure.between(least + 2 * limits.max_num_batched_tokens * arch.hidden, figure.range()[1])
-    return figure
+    experts = expert_buffers(arch, fmt, cut, limits, constants) if since(engine, KEPT_WORK_BUFFERS_SINCE) else None
+    if experts is not None:
+        parts["experts"] = experts
+    return added("memory.activation.sampler", parts)
+
+
+def _sampler_constant(
+    arch: Architecture, limits: Limits, engine: EngineVersion, constants: MemoryConstants
+) -> tuple[Figure, bool]:
+    """Bytes of a logit, and whether the build may have had another sampler."""
+    if second_runner(arch, engine):
+        return constants.sampler_second, False
+    if since(engine, FUSED_SAMPLER_SINCE):
+        return constants.sampler_fused, False
+    if limits.sampler == "flashinfer":
+        return constants.sampler_flashinfer, False
+    return constants.sampler_sorted, not limits.sampler and not since(engine, MIXED_SAMPLER_UNTIL)
 
 
 def encoder(arch: Architecture, limits: Limits, engine: EngineVersion, constants: MemoryConstants) -> Figure | None:
@@ -233,13 +339,19 @@ def encoder(arch: Architecture, limits: Limits, engine: EngineVersion, constants
 
 
 def activation(
-    arch: Architecture, cut: Cut, limits: Limits, engine: EngineVersion, constants: MemoryConstants, stage: int
+    arch: Architecture,
+    fmt: WeightFormat,
+    cut: Cut,
+    limits: Limits,
+    engine: EngineVersion,
+    constants: MemoryConstants,
+    stage: int,
 ) -> Figure:
     """The peak of the profiling run on one stage: encoder, forward pass and sampler run one after the other, so the largest
     of them counts."""
-    parts = {"forward": forward(arch, cut, limits, constants)}
+    parts = {"forward": forward(arch, fmt, cut, limits, constants, stage)}
     if stage == cut.pp - 1:
-        parts["sampler"] = sampler(arch, limits, engine, constants)
+        parts["sampler"] = sampler(arch, fmt, cut, limits, engine, constants, stage)
     vision = encoder(arch, limits, engine, constants) if stage == 0 else None
     if vision is not None:
         parts["encoder"] = vision
@@ -252,52 +364,3 @@ def activation(
     )
     ranges = [part.range() for part in parts.values()]
     return peak.between(max(low for low, _ in ranges), max(high for _, high in ranges))
-
-
-def non_torch(cut: Cut, card: Card, engine: EngineVersion, constants: MemoryConstants) -> Figure:
-    """Bytes that libraries hold beside torch: the base at tp 1, and the buffers of collectives by tp, link and version."""
-    base = constants.base_rocm if card.vendor == "amd" else constants.base_cuda
-    base = scaled("memory.non_torch.base", "constant", base)
-    if cut.tp == 1:
-        return Figure("memory.non_torch", base.value, "bytes", "base", (("base", base),), "", base.low, base.high)
-    parts = _communicators(math.log2(cut.tp), cut.tp, card, engine, constants)
-    names = ["communicators", "more"][: len(parts)]
-    total = derive(
-        "memory.non_torch",
-        "bytes",
-        " + ".join(["base", *names]),
-        source="",
-        base=base,
-        **dict(zip(names, parts, strict=True)),
-    )
-    return spread(total, base, *parts)
-
-
-def _communicators(
-    doublings: float, tp: int, card: Card, engine: EngineVersion, constants: MemoryConstants
-) -> list[Figure]:
-    """Buffers of collectives at tp 2 and more. Over PCIe the engine's own all-reduce is off, which spares its buffers."""
-    if card.vendor == "amd":
-        return [
-            scaled("memory.communicators", "constant * doublings", constants.communicator_rocm, doublings=doublings)
-        ]
-    if since(engine, LARGE_COMMUNICATORS_SINCE) and tp > 2:
-        return [scaled("memory.communicators", "constant", constants.communicator_large)]
-    if card.gpu_link in (None, "pcie"):
-        return [
-            scaled("memory.communicators", "constant * doublings", constants.communicator_pcie, doublings=doublings)
-        ]
-    pair = scaled("memory.communicators.pair", "constant", constants.communicator_pair)
-    if tp == 2:
-        return [pair]
-    group = scaled(
-        "memory.communicators.group", "constant * (doublings - 1)", constants.communicator_group, doublings=doublings
-    )
-    return [pair, group]
-
-
-def graphs(layers: int, limits: Limits, constant: Figure) -> Figure:
-    """Bytes of CUDA graphs for `layers` layers, 0 in eager mode."""
-    if limits.eager:
-        return derive("memory.cuda_graph", "bytes", "0", source="eager mode captures no graphs")
-    return scaled("memory.cuda_graph", "constant * layers", constant, layers=layers)

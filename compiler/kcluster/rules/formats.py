@@ -263,29 +263,32 @@ def starts_only_here(plan: Plan) -> Iterator[Diagnostic]:
     A plan that starts on the engine version of the spec would also start on the newest one.
 
     Why
-    The budget changes between versions: since 0.21 an estimate of the CUDA graphs is taken from it, before they came on top. The same flags that started before
+    The budget changes between versions: since 0.21 an estimate of the CUDA graphs is taken from it, before they came on top (for dense models on top again from 0.25 to 0.28). The same flags that started before
     an upgrade may not after, and the upgrade is when nobody has time for it.
 
     Example
     ```kcluster bad
     model llama { id = "meta-llama/Llama-3.3-70B-Instruct", weights = fp8 }
     hardware box { gpus = 2 * l40s }
-    sla team { concurrency = 1, context = 24K, prompt = 2K, completion = 500 }
+    sla team { concurrency = 1, context = 32K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { tp = 2 }
-      engine vllm { version = "0.16" }   #! KC806
+      engine vllm {
+        version      = "0.19"   #! KC806
+        max_num_seqs = 128      #! KC207
+      }
     }
     ```
 
     ```kcluster good
     model llama { id = "meta-llama/Llama-3.3-70B-Instruct", weights = fp8 }
     hardware box { gpus = 2 * h100-sxm }
-    sla team { concurrency = 1, context = 24K, prompt = 2K, completion = 500 }
+    sla team { concurrency = 1, context = 32K, prompt = 2K, completion = 500 }
     serve chat {
       model = llama, hardware = box, sla = team
       parallel { tp = 2 }
-      engine vllm { version = "0.16" }
+      engine vllm { version = "0.19" }
     }
     ```
 
