@@ -90,6 +90,22 @@ CONFIGS: tuple[tuple[str, dict[str, Any], int], ...] = (
         7_062_902_784,
     ),
     (
+        "llava",  # Pixtral 12B
+        {
+            "text_config": {
+                "model_type": "mistral",
+                "head_dim": 128,
+                "hidden_size": 5120,
+                "max_position_embeddings": 1024000,
+                "num_hidden_layers": 40,
+                "vocab_size": 131072,
+                "sliding_window": None,
+            },
+            "vision_config": {"model_type": "pixtral", "head_dim": 64, "image_size": 1024, "patch_size": 16},
+        },
+        12_682_739_712,
+    ),
+    (
         "kimi_linear",
         {
             "hidden_size": 2304,
@@ -197,6 +213,186 @@ CONFIGS: tuple[tuple[str, dict[str, Any], int], ...] = (
 )
 
 
+def nas_blocks() -> list[dict[str, Any]]:
+    """The blocks of Llama-3.3-Nemotron-Super-49B-v1: (query heads to a KV head or none, multiple of the MLP) and how many such."""
+    full = (8, 5.25)
+    runs: list[tuple[tuple[int | None, float], int]] = [((8, 2.625), 1), (full, 5), ((None, 2.625), 2), (full, 3)]
+    runs += [((None, 3.28125), 1), (full, 30)]
+    without = (1.3125, 2.625, 2.625, 1.3125, 5.25, 1.3125, 2.625, 1.3125, 1.3125, 1.3125)
+    runs += [((None, multiple), 1) for multiple in without]
+    runs.append((full, 1))
+    without = (1.3125, 1, 1, 1.3125, 1, 1, 1, 1.3125, 1.3125, 0.5, 0.5, 1, 1, 0.5, 0.5, 1, 0.5, 0.5)
+    runs += [((None, multiple), 1) for multiple in without]
+    runs.append((full, 9))
+    return [
+        {
+            "attention": {"n_heads_in_group": heads, "no_op": heads is None, "replace_with_linear": False},
+            "ffn": {"ffn_mult": multiple, "no_op": False, "replace_with_linear": False},
+        }
+        for (heads, multiple), count in runs
+        for _ in range(count)
+    ]
+
+
+INTERN_VIT: dict[str, Any] = {
+    "model_type": "intern_vit_6b",
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "image_size": 448,
+    "patch_size": 14,
+    "qkv_bias": True,
+    "qk_normalization": False,
+    "norm_type": "layer_norm",
+}
+PUBLISHED: tuple[tuple[str, dict[str, Any], int], ...] = (
+    # totals of the checkpoints on the hub
+    (
+        "nemotron-nas",  # Llama-3.3-Nemotron-Super-49B-v1
+        {
+            "hidden_size": 8192,
+            "intermediate_size": None,
+            "num_attention_heads": 64,
+            "num_hidden_layers": 80,
+            "num_key_value_heads": None,
+            "vocab_size": 128256,
+            "max_position_embeddings": 131072,
+            "block_configs": nas_blocks(),
+        },
+        49_867_145_216,
+    ),
+    (
+        "bailing_moe_v2",  # Ling-mini-2.0
+        {
+            "hidden_size": 2048,
+            "num_hidden_layers": 20,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 4,
+            "head_dim": 128,
+            "intermediate_size": 5120,
+            "moe_intermediate_size": 512,
+            "num_experts": 256,
+            "num_experts_per_tok": 8,
+            "num_shared_experts": 1,
+            "first_k_dense_replace": 1,
+            "use_qk_norm": True,
+            "moe_router_enable_expert_bias": True,
+            "vocab_size": 157184,
+        },
+        16_255_643_392,
+    ),
+    (
+        "deepseek",  # deepseek-moe-16b
+        {
+            "hidden_size": 2048,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 16,
+            "intermediate_size": 10944,
+            "moe_intermediate_size": 1408,
+            "n_routed_experts": 64,
+            "num_experts_per_tok": 6,
+            "n_shared_experts": 2,
+            "first_k_dense_replace": 1,
+            "vocab_size": 102400,
+        },
+        16_375_728_128,
+    ),
+    (
+        "chatglm",  # glm-4-9b-chat, without the 32 rotary frequencies that its files hold
+        {
+            "hidden_size": 4096,
+            "num_layers": 40,
+            "num_attention_heads": 32,
+            "multi_query_attention": True,
+            "multi_query_group_num": 2,
+            "kv_channels": 128,
+            "ffn_hidden_size": 13696,
+            "padded_vocab_size": 151552,
+            "add_qkv_bias": True,
+            "add_bias_linear": False,
+            "seq_length": 131072,
+        },
+        9_399_951_392 - 32,
+    ),
+    (
+        "internvl_chat",  # InternVL3-8B
+        {
+            "downsample_ratio": 0.5,
+            "vision_config": INTERN_VIT,
+            "llm_config": {
+                "model_type": "qwen2",
+                "hidden_size": 3584,
+                "num_hidden_layers": 28,
+                "num_attention_heads": 28,
+                "num_key_value_heads": 4,
+                "intermediate_size": 18944,
+                "vocab_size": 151674,
+                "tie_word_embeddings": False,
+            },
+        },
+        7_944_373_760,
+    ),
+    (
+        "internvl_chat",  # InternVL2.5-8B
+        {
+            "downsample_ratio": 0.5,
+            "vision_config": INTERN_VIT,
+            "llm_config": {
+                "model_type": "internlm2",
+                "hidden_size": 4096,
+                "num_hidden_layers": 32,
+                "num_attention_heads": 32,
+                "num_key_value_heads": 8,
+                "intermediate_size": 14336,
+                "vocab_size": 92553,
+                "bias": False,
+            },
+        },
+        8_075_365_376,
+    ),
+)
+
+
+@pytest.mark.parametrize(("model_type", "config", "count"), PUBLISHED, ids=lambda value: str(value)[:20])
+def test_against_the_published_total(model_type: str, config: dict[str, Any], count: int) -> None:
+    architecture, problems = read_config({"model_type": model_type, **config})
+    assert architecture is not None, problems
+    assert parameters(architecture).total.value == count
+
+
+def test_what_blocks_of_a_search_may_not_be() -> None:
+    model_type, config, _ = PUBLISHED[0]
+    blocks = config["block_configs"]
+    linear = {**blocks[0], "attention": {"no_op": False, "replace_with_linear": True, "n_heads_in_group": 8}}
+    for changed, field in (
+        (None, "block_configs"),
+        (blocks[1:], "block_configs"),
+        ([5, *blocks[1:]], "block_configs"),
+        ([linear, *blocks[1:]], "block_configs[0].attention.replace_with_linear"),
+        (
+            [{**blocks[0], "attention": {"n_heads_in_group": 7}}, *blocks[1:]],
+            "block_configs[0].attention.n_heads_in_group",
+        ),
+        ([{**blocks[0], "ffn": {"ffn_mult": None}}, *blocks[1:]], "block_configs[0].ffn.ffn_mult"),
+        ([{**blocks[0], "ffn": []}, *blocks[1:]], "block_configs[0].ffn"),
+    ):
+        architecture, problems = read_config({**config, "model_type": model_type, "block_configs": changed})
+        assert architecture is None and problems[0].field == field
+
+
+def test_a_tower_that_a_config_does_not_speak_of_is_built_all_the_same() -> None:
+    # transformers 5.19.0 built on the meta device: 455,178,240 parameters of tower and projector
+    text = {"model_type": "llama4_text", "num_hidden_layers": 4}
+    architecture, problems = read_config({"model_type": "llama4", "text_config": text})
+    assert architecture is not None, problems
+    assert architecture.vision_parameters == 455_178_240
+    architecture, problems = read_config({"model_type": "llama4", "text_config": text, "vision_config": None})
+    assert architecture is not None, problems
+    assert architecture.vision_parameters == 0
+
+
 @pytest.mark.parametrize(("model_type", "config", "count"), CONFIGS, ids=[model_type for model_type, _, _ in CONFIGS])
 def test_against_the_reference_class(model_type: str, config: dict[str, Any], count: int) -> None:
     architecture, problems = read_config({"model_type": model_type, **config})
@@ -256,7 +452,8 @@ def test_a_wrapper_refuses_a_language_model_that_is_not_known() -> None:
 
 
 def test_kimi_k3_needs_what_its_experts_act_on() -> None:
-    config = {**dict(CONFIGS[3][1]), "model_type": "kimi_k3"}
+    linear = next(config for kind, config, _ in CONFIGS if kind == "kimi_linear")
+    config = {**linear, "model_type": "kimi_k3"}
     architecture, problems = read_config(config)
     assert architecture is None and problems[0].field == "routed_expert_hidden_size"
     architecture, problems = read_config({**config, "routed_expert_hidden_size": 1152})

@@ -13,7 +13,7 @@ from kcluster.physics.architecture import Architecture
 __all__ = ["ConfigProblem", "model_types", "read_config"]
 
 # modules of families by how often their models are asked for; each registers its readers when it is imported
-_MODULES = ("dense", "moe", "latent", "hybrid", "multimodal", "sparse", "kimi", "wrapped", "older")
+_MODULES = ("dense", "moe", "latent", "hybrid", "multimodal", "sparse", "kimi", "wrapped", "remote", "older")
 _INNER = ("text_config", "llm_config", "language_config")
 
 

@@ -92,7 +92,7 @@ class Fields:
 
     def find(self, *names: str) -> tuple[str, object]:
         """The first of these fields that has a value, with its dotted name, else what the class takes for one that no table has: a
-        null is none. The first name and None where there is nothing."""
+        null is none. The first name (with its table, where there is one alone) and None where there is nothing."""
         for prefix, table in self.tables:
             for name in names:
                 value = table.get(name)
@@ -101,7 +101,8 @@ class Fields:
         for name in names:
             if name in self.defaults and not any(name in table for _, table in self.tables):
                 return name, self.defaults[name]
-        return names[0], None
+        prefix = self.tables[0][0] if len(self.tables) == 1 else ""
+        return prefix + names[0], None
 
     def has(self, *names: str) -> bool:
         """Whether a table states one of these fields, or the class has a default for one."""
@@ -181,20 +182,22 @@ class Fields:
             return None
         return Fields(((path + ".", value),), self.problems, self.kind, defaults, nested=True)
 
-    def tower(self, name: str, kind: str = "") -> Fields | None:
+    def tower(self, name: str, kind: str = "", *, optional: bool = False) -> Fields | None:
         """The nested config of a tower, with what its class takes for fields that it does not have.
 
-        `kind`: the `model_type` of a tower that states none.
+        `kind`: the `model_type` of a tower that states none. A family that has a class of its own for it builds that tower also
+        where a nested config does not speak of it, unless it is `optional`.
         """
+        suffix = "_" + name.removesuffix("_config")
+        own = class_defaults(self.kind + suffix) or class_defaults(f"{self.kind}{suffix}_model")
+        if self.nested and own and not optional and not any(name in table for _, table in self.tables):
+            return Fields(((f"{name}.", {}),), self.problems, self.kind, own, nested=True)
         inner = self.table(name)
         if inner is None or not self.untold:
             return inner
         kind = inner.text("model_type", default=kind or self.kind)
-        suffix = "_" + name.removesuffix("_config")
-        found = class_defaults(kind + suffix) or class_defaults(f"{kind}{suffix}_model")
-        if not found and kind != self.kind:
-            found = class_defaults(kind)
-        return self.table(name, found)
+        found = own if kind == self.kind else class_defaults(kind + suffix) or class_defaults(kind)
+        return self.table(name, found or own)
 
     def _items(self, name: str, value: object) -> list[object] | None:
         """The items of a list, or of the run-length form `{"rle": [[value, count], …]}` of this catalog's rows."""

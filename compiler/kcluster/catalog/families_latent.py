@@ -50,7 +50,17 @@ def routed(f: Fields, *, bias: bool) -> MoeFfn:
     )
 
 
-@family("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_k25", "glm_moe_dsa", "glm4_moe_lite", "mistral4")
+@family(
+    "deepseek_v2",
+    "deepseek_v3",
+    "deepseek_v32",
+    "kimi_k2",
+    "kimi_k25",
+    "kimi_vl",
+    "glm_moe_dsa",
+    "glm4_moe_lite",
+    "mistral4",
+)
 def deepseek(f: Fields) -> Architecture:
     """DeepSeek V2, V3, V3.2, R1, Kimi K2 and GLM-5: leading dense layers, then mixtures; a router correction bias from V3
     on; GLM-5.2 shares an indexer among layers (`indexer_types`); V3's files hold embedding and head again with the MTP layer."""

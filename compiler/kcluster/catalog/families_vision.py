@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kcluster.catalog.families_fields import MAX_HEADS, MAX_LAYERS, MAX_WIDTH, Fields
+from kcluster.catalog.families_fields import MAX_HEADS, MAX_LAYERS, MAX_WIDTH, Fields, shown
 
 
 def siglip_tower(v: Fields) -> int:
@@ -82,25 +82,33 @@ def qwen3_vision(f: Fields) -> int:
     merge = v.integer("spatial_merge_size", default=2, high=64) ** 2 * width
     channels = v.integer("in_channels", default=3, high=64)
     rows = v.integer("num_position_embeddings", default=0, low=0, high=MAX_WIDTH)
-    deep = len(v.integers("deepstack_visual_indexes", high=MAX_LAYERS) or ())
+    listed = v.integers("deepstack_visual_indexes", high=MAX_LAYERS)
+    deep = len(listed or ())
+    if listed is None and f.untold and f.kind.startswith("qwen3_vl"):
+        deep = 3
     patches = channels * temporal * patch * patch * width + width
     block = 4 * width * width + 4 * width + 2 * width * inner + inner + width + 4 * width
     projector = merge * merge + merge + merge * out + out
     return patches + rows * width + depth * block + 2 * width + projector + deep * (2 * merge + projector)
 
 
-def pixtral_vision(f: Fields, hidden: int) -> int:
-    """Pixtral (RMS norms, gated, no biases) and Mistral 3's projector: a norm, a patch merger, two matrices."""
-    v = f.tower("vision_config", "pixtral")
-    if v is None:
-        return 0
+def pixtral_tower(v: Fields) -> int:
+    """Pixtral: RMS norms, a gated MLP, no biases, rotary positions."""
     width = v.integer("hidden_size")
     inner = v.integer("intermediate_size")
     layers = v.integer("num_hidden_layers", high=MAX_LAYERS)
     patch = v.integer("patch_size", high=1024)
     channels = v.integer("num_channels", default=3, high=64)
     block = 4 * width * width + 3 * width * inner + 2 * width
-    tower = channels * patch * patch * width + width + layers * block
+    return channels * patch * patch * width + width + layers * block
+
+
+def pixtral_vision(f: Fields, hidden: int) -> int:
+    """Pixtral and Mistral 3's projector: a norm, a patch merger, two matrices."""
+    v = f.tower("vision_config", "pixtral")
+    if v is None:
+        return 0
+    tower, width = pixtral_tower(v), v.integer("hidden_size")
     merge = f.integer("spatial_merge_size", default=2, high=64)
     bias = 2 * hidden if f.flag("multimodal_projector_bias") else 0
     return tower + width + merge**2 * width * width + width * hidden + hidden * hidden + bias
@@ -174,7 +182,7 @@ def mllama_vision(f: Fields, hidden: int) -> int:
 
 def gemma4_vision(f: Fields, hidden: int) -> int:
     """Gemma 4's tower: two position tables, gated blocks with four norms and head-size norms on q and k; one projection."""
-    v = f.tower("vision_config")
+    v = f.tower("vision_config", optional=True)
     if v is None:
         return 0
     width = v.integer("hidden_size")
@@ -191,7 +199,7 @@ def gemma4_vision(f: Fields, hidden: int) -> int:
 
 def gemma4_audio(f: Fields, hidden: int) -> int:
     """The audio encoder of Gemma 4 E2B and E4B: two convolutions, Conformer layers, one projection."""
-    a = f.tower("audio_config")
+    a = f.tower("audio_config", optional=True)
     if a is None:
         return 0
     width = a.integer("hidden_size")
@@ -278,13 +286,21 @@ def glm_vision(f: Fields) -> int:
     return patches + positions + depth * block + width + down + merger
 
 
-def clip_vision(f: Fields, hidden: int, *, newline: bool) -> int:
-    """CLIP (class token, positions, a norm before and after) and LLaVA's projector; 1.6 has a newline vector."""
+def llava_vision(f: Fields, hidden: int, *, newline: bool) -> int:
+    """CLIP or Pixtral, and LLaVA's projector; 1.6 has a newline vector."""
     v = f.tower("vision_config", "clip_vision_model")
     if v is None:
         return 0
-    if v.text("model_type", default="clip_vision_model") != "clip_vision_model":
-        f.problem("vision_config.model_type", "is not a tower that is known here (clip_vision_model)")
+    kind = v.text("model_type", default="clip_vision_model")
+    if kind not in ("clip_vision_model", "pixtral"):
+        f.problem("vision_config.model_type", f"{shown(kind)} is not a tower that is known here")
+    tower = pixtral_tower(v) if kind == "pixtral" else clip_tower(v)
+    bias = 2 * hidden if f.flag("multimodal_projector_bias", default=True) else 0
+    return tower + v.integer("hidden_size", default=1024) * hidden + hidden * hidden + bias + (hidden if newline else 0)
+
+
+def clip_tower(v: Fields) -> int:
+    """CLIP: a class token, learned positions, biases, a norm before the blocks and after them."""
     width = v.integer("hidden_size", default=1024)
     inner = v.integer("intermediate_size", default=4096)
     layers = v.integer("num_hidden_layers", default=24, high=MAX_LAYERS)
@@ -293,13 +309,11 @@ def clip_vision(f: Fields, hidden: int, *, newline: bool) -> int:
     positions = (image // patch) ** 2 + 1
     block = 4 * width * width + 4 * width + 2 * width * inner + inner + width + 4 * width
     channels = v.integer("num_channels", default=3, high=64)
-    tower = channels * patch * patch * width + width + positions * width + layers * block + 4 * width
-    bias = 2 * hidden if f.flag("multimodal_projector_bias", default=True) else 0
-    return tower + width * hidden + hidden * hidden + bias + (hidden if newline else 0)
+    return channels * patch * patch * width + width + positions * width + layers * block + 4 * width
 
 
 def internvl_vision(f: Fields, hidden: int) -> int:
-    """InternViT in the transformers layout (layer scales, learned positions, a class token) and its projector."""
+    """InternViT (layer scales, learned positions, a class token) and its projector."""
     v = f.tower("vision_config")
     if v is None:
         return 0
@@ -308,8 +322,8 @@ def internvl_vision(f: Fields, hidden: int) -> int:
     layers = v.integer("num_hidden_layers", high=MAX_LAYERS)
     patch = _side(v, "patch_size", 14)
     image = _side(v, "image_size", 448)
-    qkv = 3 * width if v.flag("attention_bias") else 0
-    normed = 2 * width if v.flag("use_qk_norm") else 0
+    qkv = 3 * width if v.flag("attention_bias", "qkv_bias") else 0
+    normed = 2 * width if v.flag("use_qk_norm", "qk_normalization") else 0
     norms = 2 * width if v.text("norm_type", default="layer_norm") == "rms_norm" else 4 * width
     positions = ((image // patch) ** 2 + 1) * width if v.flag("use_absolute_position_embeddings", default=True) else 0
     block = 4 * width * width + width + qkv + normed + 2 * width * inner + inner + width + norms + 2 * width
@@ -347,7 +361,7 @@ def muse_vision(f: Fields, hidden: int) -> int:
 def gemma4_embedder(f: Fields, hidden: int) -> int:
     """The encoder-free vision embedder of Gemma 4 12B (`gemma4_unified`), and its audio projection."""
     total = 0
-    v = f.tower("vision_config")
+    v = f.tower("vision_config", optional=True)
     if v is not None:
         side = v.integer("patch_size", default=16, high=1024) * v.integer("pooling_kernel_size", default=3, high=64)
         pixels = 3 * side * side
@@ -355,7 +369,7 @@ def gemma4_embedder(f: Fields, hidden: int) -> int:
         rows = v.integer("mm_posemb_size", default=1120)
         total += 2 * pixels + pixels * width + width + 4 * width + 2 * rows * width
         total += v.integer("output_proj_dims", default=width) * hidden
-    a = f.tower("audio_config")
+    a = f.tower("audio_config", optional=True)
     if a is not None:
         total += a.integer("audio_embed_dim", "output_proj_dims", default=640) * hidden
     return total

@@ -13,7 +13,7 @@ from kcluster.catalog.families_common import (
 from kcluster.catalog.families_dense import glm4, llama
 from kcluster.catalog.families_fields import Fields, shown
 from kcluster.catalog.families_moe import glm4_moe
-from kcluster.catalog.families_vision import clip_vision, glm_vision, internvl_vision, muse_vision
+from kcluster.catalog.families_vision import glm_vision, internvl_vision, llava_vision, muse_vision
 from kcluster.physics.architecture import Architecture, DenseFfn, Layer
 from kcluster.values import evolve
 
@@ -33,14 +33,14 @@ def inner(f: Fields, default: str) -> Architecture:
 
 @family("llava", "llava_next")
 def llava(f: Fields) -> Architecture:
-    """LLaVA 1.5 and 1.6: CLIP, a projector of two matrices, and in 1.6 a learned newline."""
+    """LLaVA 1.5 and 1.6 and Pixtral: a tower, a projector of two matrices, and in 1.6 a learned newline."""
     arch = inner(f, "llama")
-    return evolve(arch, vision_parameters=clip_vision(f, arch.hidden, newline=f.kind == "llava_next"))
+    return evolve(arch, vision_parameters=llava_vision(f, arch.hidden, newline=f.kind == "llava_next"))
 
 
-@family("internvl")
+@family("internvl", "internvl_chat")
 def internvl(f: Fields) -> Architecture:
-    """InternVL 2.5 to 3.5 in the transformers layout."""
+    """InternVL 2.5 to 3.5, in their own layout (`internvl_chat`) and that of transformers."""
     arch = inner(f, "qwen2")
     return evolve(arch, vision_parameters=internvl_vision(f, arch.hidden))
 
