@@ -13,6 +13,8 @@ from kcluster.source import Source
 from kcluster.values import frozen
 
 MAX_ROUNDS: Final = 3
+_ERRORS: Final = 2
+"""The last of the kinds of `Grade` that are errors."""
 MAX_AT_ONCE: Final = 50
 """Fixes of one round; the next takes further ones."""
 
@@ -140,14 +142,14 @@ def _stage(finding: Diagnostic) -> int:
 
 
 def _better(before: tuple[Diagnostic, ...], after: tuple[Diagnostic, ...], mended: Sequence[_Chosen]) -> bool:
-    """Whether what the fixes were for is gone and nothing came in its place. What could not be seen before, because the text was
-    not understood, does not count against a fix by which it is."""
+    """Whether what the fixes were for is gone and nothing as grave came in its place. What could not be seen before, because the
+    text was not understood or what it asks for does not start, does not count against a fix by which it is."""
     gone = [0, 0, 0, 0, 0]
     for one in mended:
         gone[_stage(one.finding)] += 1
     for stage, (old, new, less) in enumerate(zip(grade(before), grade(after), gone, strict=True)):
         if new > old - less:
             return False
-        if less and stage < 2:
+        if less and stage <= _ERRORS:
             return True
     return True

@@ -52,6 +52,12 @@ def divisors(number: int, most: int = MOST_TP) -> tuple[int, ...]:
     return tuple(value for value in range(1, min(number, most) + 1) if number % value == 0)
 
 
+def allowed_dcps(arch: Architecture, cut: Cut) -> tuple[int, ...]:
+    """The sizes of decode context parallelism above 1 that a cut takes."""
+    sizes = range(2, cut.tp + 1)
+    return tuple(size for size in sizes if not _context_parallel(arch, Cut(tp=cut.tp, dcp=size)))
+
+
 def allowed_tps(arch: Architecture, fmt: WeightFormat, cut: Cut, most: int = MOST_TP) -> tuple[int, ...]:
     """Tensor-parallel sizes up to `most` for which no divisibility is broken, everything else of `cut` as it is."""
     attention = arch.attention

@@ -55,7 +55,7 @@ def memory_violations(
     found = [*utilization, *((one,) if one else ()), *states]
     if not (one and one.fatal) and longest is not None and typical is not None:
         found += _load(case, cut, limits, longest, typical)
-        found += () if states else _sequences(case, cut, limits, longest)
+        found += () if states else _sequences(case, cut, limits, longest, typical)
     return tuple(found)
 
 
@@ -122,8 +122,8 @@ def held_everywhere(held: Figure, cut: Cut) -> Figure:
     return figure.between(low * cut.dp * cut.replicas, high * cut.dp * cut.replicas)
 
 
-def _sequences(case: Case, cut: Cut, limits: Limits, longest: Figure) -> tuple[Violation, ...]:
-    """KC207, for a written max_num_seqs only: the planner's own never exceeds what the cache holds."""
+def _sequences(case: Case, cut: Cut, limits: Limits, longest: Figure, typical: Figure) -> tuple[Violation, ...]:
+    """KC207, for a written max_num_seqs only: the planner's own never exceeds what the cache holds of typical requests."""
     written = case.pins.max_num_seqs
     if written is None:
         return ()
@@ -132,7 +132,7 @@ def _sequences(case: Case, cut: Cut, limits: Limits, longest: Figure) -> tuple[V
         text = f"max_num_seqs {written:,} where {wanted:,} requests at a time come to each engine"
         return (Violation("KC207", "max_num_seqs", text, False, (longest,)),)
     # As many as the SLA has in flight are never too many: what is not typical of them waits for its turn or is preempted (KC203).
-    if written > max(wanted, TOO_MANY_SEQUENCES * max(1.0, longest.value)):
+    if written > max(wanted, TOO_MANY_SEQUENCES * max(1.0, longest.value), typical.value):
         tokens = min(case.load.context, limits.max_model_len)
         text = f"max_num_seqs {written:,} where the KV cache holds {math.floor(longest.value):,} requests of {tokens:,} tokens"
         return (Violation("KC207", "max_num_seqs", text, False, (longest,)),)

@@ -136,6 +136,18 @@ def with_fp8_kv(serve: ServePlan) -> Candidate | None:
     return None if blocked or candidate.memory is None else candidate
 
 
+@remembered
+def without_limits(serve: ServePlan) -> Candidate | None:
+    """The chosen cut with the number of sequences and the size of a step left to the compiler, where its weights fit so; None
+    where they do not, or where neither is pinned."""
+    inquiry = _inquiry(serve)
+    pins = evolve(inquiry.case.pins, max_num_seqs=None, max_num_batched_tokens=None)
+    if pins == inquiry.case.pins:
+        return None
+    candidate = inquiry.judge(pins).candidate(serve.chosen.cut, serve.chosen.limits.kv_format)
+    return None if any(found.code == "KC201" for found in candidate.violations) else candidate
+
+
 _MEMORY_CODES: Final = ("KC201", "KC202", "KC203", "KC204", "KC205", "KC207")
 
 

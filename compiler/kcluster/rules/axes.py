@@ -11,7 +11,7 @@ from kcluster.rules import ways
 from kcluster.rules.broken import cut_marks, reported
 from kcluster.rules.finding import Mark, blame, finding, gpus_of, written
 from kcluster.rules.registry import rule
-from kcluster.rules.words import count, counted, listed
+from kcluster.rules.words import count, counted, listed, quoted
 
 
 def model_mark(serve: ServePlan, text: str) -> Mark | None:
@@ -161,14 +161,16 @@ def _kv_heads_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
     if violation.fatal:
         yield from _tp_help(serve, violation)
         return
-    cut = serve.chosen.cut
+    from kcluster.physics.constraints import allowed_dcps
+
     architecture = serve.serve.model.architecture.value
-    attention = architecture.attention
-    if isinstance(attention, LatentAttention):
-        lever = "`dp` with `ep = on` gives each rank requests of its own" if architecture.moe is not None else ""
-        yield "; ".join(part for part in (f"`dcp` up to {cut.tp} shares the latent", lever) if part)
-    elif attention is not None and cut.tp > attention.kv_heads:
-        yield f"`dcp = {cut.tp // attention.kv_heads}` would share the copies, where attention has no sliding layers"
+    latent = isinstance(architecture.attention, LatentAttention)
+    sizes = allowed_dcps(architecture, serve.chosen.cut)
+    if sizes:
+        what = "the latent" if latent else "the copies"
+        yield f"`dcp` of {listed((count(size) for size in sizes), 'or')} shares {what}"
+    if latent and architecture.moe is not None:
+        yield "`dp` with `ep = on` gives each rank requests of its own"
 
 
 @rule("KC303", stage="plan")
@@ -315,7 +317,7 @@ def quantization_block(plan: Plan) -> Iterator[Diagnostic]:
     serve chat {
       model = qwen, hardware = node, sla = api
       parallel {
-        tp = 8   #! KC306 KC302
+        tp = 8   #! KC306
         ep = off
       }
     }
@@ -421,7 +423,7 @@ def needless_cut(plan: Plan) -> Iterator[Diagnostic]:
                 blame(serve.serve, *pinned),
                 severity="note",
                 marks=(_gpus_mark(serve),),
-                help=("leave it out, and the planner cuts",),
+                help=(f"leave {quoted(pinned, 'and')} out, and the planner cuts",),
             )
 
 

@@ -24,14 +24,16 @@ CUT: Final = ("replicas", "dp", "tp", "pp", "ep", "dcp")
 
 def broken(plan: Plan, code: str) -> Iterator[tuple[ServePlan, Violation]]:
     """Every violation of a code on the chosen candidates, in file order. Where nothing that the author pinned starts, what the
-    planner chose for itself is not worth a warning: the fatal finding is the one to read."""
+    planner chose for itself is not worth a warning, and neither is how fast a number would be that cannot be: the fatal finding
+    is the one to read."""
     for serve in plan.serves:
-        dead = any(violation.fatal for violation in serve.chosen.violations)
+        fatal = {violation.subject for violation in serve.chosen.violations if violation.fatal}
         for violation in serve.chosen.violations:
             if violation.code != code:
                 continue
-            soft = not (violation.fatal or violation.error)
-            if not (dead and soft and violation.subject in CUT and written(serve.serve, violation.subject) is None):
+            unpinned = violation.subject in CUT and written(serve.serve, violation.subject) is None
+            mild = not (violation.fatal or violation.error)
+            if not (fatal and mild and (unpinned or violation.subject in fatal)):
                 yield serve, violation
 
 

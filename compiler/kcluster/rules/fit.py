@@ -18,7 +18,7 @@ from kcluster.rules.broken import (
 )
 from kcluster.rules.finding import Mark, blame, finding, gpus_of, rewrite, written
 from kcluster.rules.registry import rule
-from kcluster.rules.words import count, listed, ranged, shown
+from kcluster.rules.words import count, listed, quoted, ranged, shown
 from kcluster.values import evolve
 
 
@@ -59,6 +59,7 @@ def weights_do_not_fit(plan: Plan) -> Iterator[Diagnostic]:
         plan,
         "KC201",
         "warning",
+        at=lambda serve, violation: blame(serve.serve, *_too_large(serve), violation.subject),
         marks=lambda serve, _: (budget_mark(serve), weights_mark(serve), utilization_mark(serve), *cut_marks(serve)),
         help=_fitting_cuts,
         figure="memory.weights_gib",
@@ -66,7 +67,16 @@ def weights_do_not_fit(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def _fitting_cuts(serve: ServePlan, violation: Violation) -> Iterable[str]:
-    return ways.fitting_cuts(serve)
+    limits = _too_large(serve)
+    return (f"fits: leave {quoted(limits, 'and')} out",) if limits else ways.fitting_cuts(serve)
+
+
+def _too_large(serve: ServePlan) -> tuple[str, ...]:
+    """The limits of the engine that were written and without which the weights fit."""
+    from kcluster.planner.remedies import without_limits
+
+    names = [name for name in ("max_num_seqs", "max_num_batched_tokens") if written(serve.serve, name)]
+    return tuple(names) if names and without_limits(serve) is not None else ()
 
 
 @rule("KC202", stage="plan")
@@ -137,16 +147,14 @@ def _one_request(serve: ServePlan, violation: Violation) -> str:
 
 
 def _shorter(serve: ServePlan, violation: Violation) -> tuple[Fix, ...]:
+    """The longest length that fits in place of every line that asks for more, where they stand in one file."""
     length = ways.longest(serve)
-    limit, sla = serve.serve.engine.max_model_len, serve.serve.sla
-    fixes = rewrite(limit, length) if length else ()
-    asked = sla.context if sla is not None else None
-    if not fixes or limit is None or asked is None or not asked.written or asked.value < limit.value:
-        return fixes
-    # An SLA that asks for the whole length would be missed by a shorter one.
-    if asked.origin.source is not limit.origin.source:
-        return fixes
-    return tuple(evolve(one, edits=(*one.edits, *rewrite(asked, length)[0].edits)) for one in fixes)
+    first, *others = ways.lengths(serve) or (None,)
+    fixes = rewrite(first, length) if length else ()
+    if not fixes or first is None or any(other.origin.source is not first.origin.source for other in others):
+        return ()
+    edits = tuple(edit for value in (first, *others) for edit in rewrite(value, length)[0].edits)
+    return tuple(evolve(one, edits=edits) for one in fixes)
 
 
 def _fitting_lengths(serve: ServePlan, violation: Violation) -> Iterable[str]:

@@ -341,7 +341,7 @@ def batched_tokens(plan: Plan) -> Iterator[Diagnostic]:
         memory = serve.chosen.memory
         if value is None or memory is None or any(found.code == "KC209" for found in serve.chosen.violations):
             continue
-        if memory.activation.value > ACTIVATIONS_AGAINST_KV * max(memory.kv_cache.value, 0):
+        if 0 < memory.kv_cache.value < memory.activation.value / ACTIVATIONS_AGAINST_KV:
             yield finding(
                 "KC209",
                 f"steps of {count(value.value)} tokens reserve {shown(memory.activation)} for activations, and "

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from kcluster.physics.cut import Cut
 from kcluster.planner.types import Candidate, ServePlan
-from kcluster.rules.words import count, counted, ranged, shown, version_text
+from kcluster.rules.words import count, counted, quoted, ranged, shown, version_text
+from kcluster.spec.types import Value
 from kcluster.units import KIB, human
 
 HIGHEST_LISTED = 3
@@ -88,7 +89,7 @@ def fitting_lengths(serve: ServePlan) -> Iterator[str]:
 
     length = longest(serve)
     if length:
-        yield f"fits: `max_model_len = {length}`"
+        yield f"fits: {_shorter(serve, length)}"
     fp8 = with_fp8_kv(serve)
     if fp8 is not None and fp8.memory is not None and fp8.fits != "no":
         held = human(fp8.memory.max_concurrency.value, "requests")
@@ -98,6 +99,23 @@ def fitting_lengths(serve: ServePlan) -> Iterator[str]:
     other = smallest_fit(serve)
     if other is not None and other.cut != serve.chosen.cut:
         yield f"fits these cards: {shape(other.cut)}"
+
+
+def _shorter(serve: ServePlan, length: str) -> str:
+    """What to write so that requests are no longer than a length: in the engine, and in an SLA that asks for more."""
+    engine, sla = serve.serve.engine.max_model_len, serve.serve.sla
+    asked = lengths(serve)
+    names = ["max_model_len"] if engine is not None or not asked else []
+    names += ["context"] if sla is not None and sla.context in asked else []
+    return quoted((f"{name} = {length}" for name in names), "and")
+
+
+def lengths(serve: ServePlan) -> tuple[Value[int], ...]:
+    """The written lengths of which the plan's is one: the engine's, and an SLA's that is as long."""
+    engine, sla = serve.serve.engine.max_model_len, serve.serve.sla
+    both = (engine, sla.context if sla is not None else None)
+    most = serve.chosen.limits.max_model_len
+    return tuple(value for value in both if value is not None and value.written and value.value >= most)
 
 
 def longest(serve: ServePlan) -> str:

@@ -1,0 +1,59 @@
+"""What a finding tells people to write makes the finding go away, and brings no error in its place."""
+
+from __future__ import annotations
+
+import pytest
+
+from kcluster.fixes import fix
+from kcluster.pipeline import check_source
+from kcluster.source import Source
+
+from .conftest import Check, described
+
+LENGTH = """\
+model qwen { id = "Qwen/Qwen3-8B" }
+hardware box { gpus = 1 * rtx-4090, hosts = ["10.0.0.1"] }
+sla team { concurrency = 2, context = 40K, prompt = 2K, completion = 500 }
+serve chat { engine vllm { api_key = env("KEY") } }
+"""
+BOTH = LENGTH.replace("vllm {", "vllm { max_model_len = 40K, ")
+SEQUENCES = LENGTH.replace("context = 40K", "context = 8K").replace("vllm {", "vllm { max_num_seqs = 100_000, ")
+COPIES = """\
+model qwen { id = "Qwen/Qwen3-30B-A3B" }
+hardware box { gpus = 8 * h100, hosts = ["10.0.0.1"] }
+sla team { concurrency = 8, context = 8K, prompt = 2K, completion = 500 }
+serve chat {
+  parallel { tp = 8 }
+  engine vllm { api_key = env("KEY") }
+}
+"""
+LATENT = COPIES.replace("Qwen/Qwen3-30B-A3B", "deepseek-ai/DeepSeek-V3").replace("h100", "h200")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "help_", "old", "new"),
+    [
+        (LENGTH, "KC202", "fits: `context = 33K`", "context = 40K", "context = 33K"),
+        (BOTH, "KC202", "fits: `max_model_len = 33K` and `context = 33K`", "40K", "33K"),
+        (SEQUENCES, "KC201", "fits: leave `max_num_seqs` out", "max_num_seqs = 100_000, ", ""),
+        (COPIES, "KC302", "`dcp` of 2 shares the copies", "tp = 8", "tp = 8, dcp = 2"),
+        (LATENT, "KC302", "`dcp` of 2, 4 or 8 shares the latent", "tp = 8", "tp = 8, dcp = 8"),
+        (COPIES, "KC308", "leave `tp` out, and the planner cuts", "tp = 8", ""),
+    ],
+)
+def test_a_help_helps(text: str, code: str, help_: str, old: str, new: str, check: Check) -> None:
+    before = check(text)
+    told = [one for one in before.diagnostics if one.code == code]
+    assert told and help_ in told[0].help, described(before)
+    after = check(text.replace(old, new))
+    assert not [one for one in after.diagnostics if one.code == code], described(after)
+    assert not after.errors, described(after)
+
+
+@pytest.mark.parametrize("text", [LENGTH, BOTH])
+def test_the_longest_length_is_written_wherever_more_is_asked_for(text: str) -> None:
+    """An error is mended although a warning comes in its place that could not be judged before: what does not start preempts
+    nobody."""
+    found = fix(Source("t.kcluster", text), lambda t: check_source(Source("t.kcluster", t)).diagnostics, unsafe=True)
+    assert found.text == text.replace("40K", "33K") and found.rounds == 1
+    assert not [one for one in found.left if one.severity == "error"]
