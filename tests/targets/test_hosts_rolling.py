@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from kcluster.physics.cut import Cut
-from kcluster.planner.types import EnginePorts
+from kcluster.planner.types import EnginePorts, Plan
 from kcluster.spec.types import Secret
 from kcluster.targets import emit
+from kcluster.targets.layout import shutdown_seconds
 from kcluster.values import evolve
 from tests.support.compiled import tool
 from tests.support.fronted import STANDIN, SYSTEM_PATH, Fronted, fronted
@@ -212,26 +213,40 @@ def test_engines_over_two_hosts_stop_and_start_as_one(tmp_path: Path) -> None:
     assert key not in (tmp_path / "it's a $(touch canary) folder/rolling-restart.sh").read_text()
 
 
-@pytest.mark.parametrize(
-    ("engine", "version", "health", "metrics", "running"),
-    [
-        ("sglang", (0, 5), "/health", "/metrics", "sglang:num_running_reqs"),
-        ("trtllm", (1, 2), "/health", "/prometheus/metrics", "trtllm_num_requests_running"),
-        ("triton", (2, 60), "/health/ready", "/metrics", "vllm:num_requests_running"),
-    ],
-)
-def test_every_engine_is_waited_for_by_its_own_metrics(
-    tmp_path: Path, engine: str, version: tuple[int, ...], health: str, metrics: str, running: str
-) -> None:
-    plan = factory.plan(
+def two_hosts() -> Plan:
+    return factory.plan(
         factory.serve_plan(
             cut=Cut(tp=4, replicas=2), hosts=("10.9.0.1", "10.9.0.2"), network=factory.ETHERNET,
             serve={"runtime": written("systemd")},
         )
     )  # fmt: skip
+
+
+def of_engine(plan: Plan, engine: str, version: tuple[int, ...]) -> Plan:
     (serve,) = plan.serves
     spec = evolve(serve.serve, engine=evolve(serve.serve.engine, name=written(engine), version=written(version)))
-    plan = factory.plan(evolve(serve, serve=spec))
+    return factory.plan(evolve(serve, serve=spec))
+
+
+def test_an_engine_that_does_not_count_is_given_the_time_of_its_longest_answer() -> None:
+    plan = of_engine(two_hosts(), "triton", (25, 10))
+    script = {one.path: one.text for one in emit(plan, ("hosts",))}["rolling-restart.sh"]
+    steps = script[script.index("turn_1() {") :].partition("}\n")[0]
+    seconds = shutdown_seconds(plan.serves[0])
+    assert "idle " not in steps and steps.index("drain ") < steps.index(f"sleep {seconds}") < steps.index("stop ")
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "health", "metrics", "running"),
+    [
+        ("sglang", (0, 5), "/health", "/metrics", "sglang:num_running_reqs"),
+        ("trtllm", (1, 3), "/health", "/prometheus/metrics", "trtllm_num_requests_running"),
+    ],
+)
+def test_every_engine_is_waited_for_by_its_own_metrics(
+    tmp_path: Path, engine: str, version: tuple[int, ...], health: str, metrics: str, running: str
+) -> None:
+    plan = of_engine(two_hosts(), engine, version)
     done, log = far(tmp_path, plan, RUNNING=running)
     assert done.returncode == 0, done.stderr
     asked = [row for row in log if row.startswith("curl")]

@@ -89,7 +89,8 @@ PLANS: dict[str, Plan] = {
     "vllm-0.11": plan(serve(version=(0, 11))),
     "vllm-0.8": plan(serve(version=(0, 8, 5))),
     "sglang": plan(serve(engine="sglang", version=(0, 5, 23))),
-    "trtllm": plan(serve(engine="trtllm", version=(1, 2))),
+    "trtllm": plan(serve(engine="trtllm", version=(1, 3))),
+    "trtllm-1.2": plan(serve(engine="trtllm", version=(1, 2))),
     "triton": plan(serve(engine="triton", version=(25, 10), asked=sla(ttft=0.9, itl=0.7, answer=12.0))),
     "haproxy": plan(serve(serve={"router": haproxy()})),
     "p99": plan(serve(asked=sla("p99", ttft=0.26, tokens_per_second=20.0))),
@@ -246,7 +247,7 @@ def test_the_names_and_bounds_are_those_of_a_real_engine() -> None:
     """Every metric that the files of vLLM 0.32 and later speak of is among those that a real 0.32 exposed."""
     real = exposed((DATA / "vllm-0.32.0-metrics.txt").read_text())
     metrics = metrics_of(serve(version=(0, 32)))
-    for histogram in (metrics.ttft, metrics.itl, metrics.answer, metrics.queue):
+    for histogram in filter(None, (metrics.ttft, metrics.itl, metrics.answer, metrics.queue)):
         bounds = {str(bound) for bound in histogram.bounds}
         assert real[f"{histogram.name}_bucket"] == bounds | {"+Inf"}
     asked = set(re.findall(r"\b(?:vllm:|http_)\w+", "".join(monitoring(PLANS["vllm-0.33"]).values())))
@@ -263,8 +264,15 @@ def test_names_by_version_and_engine() -> None:
         assert "vllm:" not in said[engine] and "http_requests_total" not in said[engine]
     assert "sglang:token_usage" in said["sglang"] and "trtllm_kv_cache_utilization" in said["trtllm"]
     assert "KclusterPreemptions" in said["sglang"] and "KclusterPreemptions" not in said["trtllm"]
+    # What an engine does not count has neither an alert nor a panel.
+    waits = {"KclusterReplicaDown", "KclusterFirstTokenSlow", "KclusterTokensSlow", "KclusterAnswersSlow"}
+    assert set(alerts(monitoring(PLANS["trtllm-1.2"])["alerts.yml"])) == waits
+    assert set(alerts(monitoring(PLANS["triton"])["alerts.yml"])) == {*waits, "KclusterServerErrors"}
+    for name in ("trtllm-1.2", "triton"):
+        assert not re.search(r"trtllm_|cache_usage|num_requests|queue_time", said[name])
     # Triton's library writes whole bounds without a point.
     assert 'le=~"1([.]0)?"' in alerts(monitoring(PLANS["triton"])["alerts.yml"])["KclusterFirstTokenSlow"]["expr"]
+    assert 'le=~"15([.]0)?"' in alerts(monitoring(PLANS["triton"])["alerts.yml"])["KclusterAnswersSlow"]["expr"]
     assert "haproxy_backend_http_responses_total" in said["haproxy"] and "http_requests_total{" not in said["haproxy"]
 
 

@@ -10,7 +10,7 @@ from kcluster.physics.cut import ENGINE_NAMES
 from kcluster.planner.types import ServePlan
 from kcluster.rules.engine import version_mark
 from kcluster.rules.finding import blame, finding, place_of, written
-from kcluster.rules.words import version_text
+from kcluster.rules.words import listed, version_text
 from kcluster.spec.types import ServeSpec
 
 _ROUTER_KEY: Final = ("`api_key` in the `router`: NGINX and HAProxy check it in front of the engine",)
@@ -33,10 +33,6 @@ _ONE_NODE: Final = {
 _DRAFTS_SINCE: Final = (0, 15)
 """vLLM drafts by a model of its own from here on: 0.11.0 and 0.14.0 refuse it (config/speculative.py), vLLM's pull request 24322
 brought it."""
-
-
-_METRICS_SINCE: Final = (1, 3)
-"""TensorRT-LLM counts requests, tokens and KV use for Prometheus from here on (its pull request 12545)."""
 
 
 def drafter_needs(serve: ServeSpec) -> Iterator[Diagnostic]:
@@ -84,15 +80,14 @@ def engine_needs(plan: ServePlan) -> Iterator[Diagnostic]:
             blame(serve, "dp"),
             help=(f"`replicas = {cut.dp}`: the same copies, behind the router",),
         )
-    version = serve.engine.version
-    if engine == "trtllm" and any(version.value) and version.value < _METRICS_SINCE and serve.monitor.enabled:
+    if engine == "triton" and serve.engine.kv_offload is not None:
         yield finding(
             "KC605",
-            f"{called} {version_text(version.value)} does not have all metrics that alerts and dashboard ask for",
-            place_of(version),
+            f"`kv_offload` needs a newer vLLM inside of {called} than 0.11, which has no `--kv-offloading-size`",
+            blame(serve, "kv_offload"),
             severity="note",
-            help=(f"{version_text(_METRICS_SINCE)} or later", "`monitor = off`, and watch its answers instead"),
         )
+    yield from _unwatched(plan)
     if engine == "trtllm" and cut.eplb:
         yield finding("KC605", f"no files with `eplb` are written for {called}", blame(serve, "eplb"))
     yield from _trtllm_drafter(serve)
@@ -115,4 +110,27 @@ def _trtllm_drafter(serve: ServeSpec) -> Iterator[Diagnostic]:
             f"no files with this drafter are written for {ENGINE_NAMES['trtllm']}",
             place_of(draft.method),
             help=("`method = mtp`, `ngram`, or `eagle` with an EAGLE-3 head",),
+        )
+
+
+def _unwatched(plan: ServePlan) -> Iterator[Diagnostic]:
+    """What alerts and dashboard leave out, since the engine does not count it."""
+    from kcluster.targets.monitoring.metrics import metrics_of
+
+    serve, metrics = plan.serve, metrics_of(plan)
+    if not serve.monitor.enabled:
+        return
+    called = f"{ENGINE_NAMES[serve.engine.name.value]} {version_text(serve.engine.version.value)}".removesuffix(" 0")
+    of_thresholds = {"kv_usage": metrics.kv_usage, "queue": metrics.queue, "errors": metrics.outcomes}
+    for name, threshold in serve.monitor.thresholds:
+        if name in of_thresholds and of_thresholds[name] is None:
+            yield finding("KC605", f"{called} does not count what `{name}` is a bound of", place_of(threshold))
+    left_out = {"KV use": metrics.kv_usage, "waiting requests": metrics.waiting, "preemptions": metrics.preemptions}
+    if metrics.kv_usage is None:
+        missing = listed([name for name, metric in left_out.items() if metric is None])
+        yield finding(
+            "KC605",
+            f"{called} does not count {missing}: there are no alerts and panels of them",
+            blame(serve, "version"),
+            severity="note",
         )

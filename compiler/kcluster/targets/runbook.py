@@ -197,6 +197,8 @@ def _watch(plan: Plan, serve_plan: ServePlan) -> Iterator[str]:
     where = f"on {code(process.host)}" if on_hosts(serve_plan) else "of one of its pods"
     yield f"\nHow full the KV cache is, and whether requests wait or were preempted, {where}:\n"
     names = (metrics.kv_usage, metrics.running, metrics.waiting, metrics.preemptions)
+    if not any(names):
+        return
     pattern = f"^({'|'.join(name for name in names if name)})[{{ ]"
     yield block(f"curl -fs {url} | grep -E {quote(pattern)}")
     if serve_plan.serve.engine.name.value != "vllm":
@@ -224,7 +226,7 @@ def _expected(serve_plan: ServePlan, memory: Memory | None, performance: Perform
         rows += [
             ("time to first token", performance.ttft, "s", metrics.ttft.name),
             ("time between tokens", performance.itl, "s", metrics.itl.name),
-            ("output of all requests", performance.throughput, "tokens/s", metrics.output_tokens),
+            ("output of all requests", performance.throughput, "tokens/s", metrics.output_tokens or ""),
         ]
     for name, figure, unit, where in rows:
         low, high = figure.range()

@@ -64,16 +64,22 @@ def _rolling(plan: Plan) -> Iterator[str]:
         )
 
 
+def _idle(serve: ServePlan) -> str:
+    """When a drained replica has nothing left to answer."""
+    running = metrics_of(serve).running
+    return f"its {code(running)} is 0" if running else f"its answers had {shutdown_seconds(serve)} s to end"
+
+
 def _drain(plan: Plan, front: Front, own: list[Turn]) -> str:
     script = _router_script(plan, front)
     servers = own[0].servers
     what, example = ("HOST:PORT", servers[0].endpoint) if front.kind != "haproxy" else ("NAME", servers[0].name)
     each = f", and so with each of its {len(servers)} servers" if len(servers) > 1 else ""
-    running = dict.fromkeys(code(metrics_of(turn.route.serve).running) for turn in own)
+    until = " or ".join(dict.fromkeys(_idle(turn.route.serve) for turn in own))
     health = health_path(own[0].route.serve.serve.engine.name.value)
     return (
-        f"- Take one replica out: {code(f'{script} drain {what}')} (for instance {code(example)}{each}), wait until its "
-        f"{' or '.join(running)} is 0, stop it, start it again, and after {code(health)} answers: {code(f'{script} restore')}. "
+        f"- Take one replica out: {code(f'{script} drain {what}')} (for instance {code(example)}{each}), wait until "
+        f"{until}, stop it, start it again, and after {code(health)} answers: {code(f'{script} restore')}. "
         "One replica at a time.\n"
     )
 

@@ -28,7 +28,8 @@ def against_metrics(plan: Planned, samples: tuple[Sample, ...], source: str) -> 
 def known(plan: Planned, samples: tuple[Sample, ...]) -> bool:
     """Whether these are metrics of the plan's engine."""
     metrics = metrics_for(plan.engine, plan.version)
-    return any(sample.name in (metrics.waiting, metrics.running, "vllm:cache_config_info") for sample in samples)
+    own = (metrics.waiting, metrics.running, f"{metrics.ttft.name}_count", "vllm:cache_config_info")
+    return any(sample.name in own for sample in samples)
 
 
 def _named(plan: Planned, samples: tuple[Sample, ...]) -> Iterator[Check]:
@@ -113,13 +114,13 @@ def _pressure(plan: Planned, metrics: Metrics, samples: tuple[Sample, ...]) -> I
             why=why,
             attribute="max_num_seqs",
         )
-    if found := values(samples, metrics.kv_usage):
+    if metrics.kv_usage and (found := values(samples, metrics.kv_usage)):
         usage = max(found)
         full = usage > KV_FULL
         why = ("new requests wait, and running ones may be preempted",) if full else ()
         yield Check("kv_usage", None, usage, "differs" if full else "as planned", "ratio", 0.0, KV_FULL, why)
-    waiting, running = sum(values(samples, metrics.waiting)), sum(values(samples, metrics.running))
-    if values(samples, metrics.waiting):
+    if metrics.waiting and metrics.running and values(samples, metrics.waiting):
+        waiting, running = sum(values(samples, metrics.waiting)), sum(values(samples, metrics.running))
         many = waiting > max(1.0, running)
         seqs, planned = plan.limits["max_num_seqs"], plan.load["concurrency"]
         why = (
@@ -134,7 +135,7 @@ def _pressure(plan: Planned, metrics: Metrics, samples: tuple[Sample, ...]) -> I
 
 def _latencies(plan: Planned, metrics: Metrics, samples: tuple[Sample, ...]) -> Iterator[Check]:
     """Each measured wait: the SLA's bound at its percentile, and the median beside the prediction."""
-    queue = histogram(samples, metrics.queue.name)
+    queue = histogram(samples, metrics.queue.name) if metrics.queue else None
     bounds = {row["bound"]: row for row in plan.sla}
     for name, key, of in (
         ("ttft", "ttft_s", metrics.ttft),

@@ -174,10 +174,12 @@ def _steps(plan: Plan, turn: Turn, front: Front, serve: ServePlan) -> Iterator[s
     yield f'others_healthy {quote(front.host)} {health} {own} "${{servers_{turn.number}[@]}}"\n'
     for server in turn.servers:
         yield f"drain {router} {quote(server.name if front.kind == 'haproxy' else server.endpoint)}\n"
-    for process in answering:
+    for process in answering if metrics.running and metrics.waiting else ():
         seconds = max(front.timeout, shutdown_seconds(serve))
         url = quote(server_url(plan, process) + metrics.path)
         yield f"idle {quote(process.host)} {url} {seconds} {metrics.running} {metrics.waiting}\n"
+    if metrics.running is None:
+        yield f"sleep {shutdown_seconds(serve)} # the engine does not say what it runs: as long as its longest answer\n"
     for action in ("stop", "start"):
         for process in turn.processes:
             yield f"{action} {quote(process.host)} {turn.runtime} {quote(process.stem)} {quote(unit_of(process))}\n"

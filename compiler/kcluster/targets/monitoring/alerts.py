@@ -84,9 +84,9 @@ def alerts_of(plan: Plan, serve: ServePlan) -> tuple[Alert, ...]:
     metrics = metrics_of(serve)
     return (
         _down(serve, metrics),
-        *_kv_full(serve, metrics.kv_usage, thresholds.get("kv_usage", KV_FULL)),
+        *(_kv_full(serve, metrics.kv_usage, thresholds.get("kv_usage", KV_FULL)) if metrics.kv_usage else ()),
         *((_preemptions(serve, metrics.preemptions),) if metrics.preemptions else ()),
-        _waiting(serve, metrics.waiting),
+        *((_waiting(serve, metrics.waiting),) if metrics.waiting else ()),
         *_slow(serve, metrics, thresholds),
         *_errors(plan, serve, metrics.outcomes, thresholds.get("errors", SERVER_ERRORS)),
     )
@@ -232,7 +232,7 @@ def _slow(serve: ServePlan, metrics: Metrics, written: dict[str, float]) -> Iter
         ("answer", "KclusterAnswersSlow", "the whole answer", metrics.answer),
         ("queue", "KclusterQueueSlow", "the wait before prefill", metrics.queue),
     ):
-        if bound in asked:
+        if bound in asked and histogram is not None:
             yield from _slower(serve, metrics, name, what, histogram, asked[bound], share)
 
 
@@ -273,7 +273,7 @@ def _slower(
     )
 
 
-def _errors(plan: Plan, serve: ServePlan, outcomes: Outcomes, share: float) -> Iterator[Alert]:
+def _errors(plan: Plan, serve: ServePlan, outcomes: Outcomes | None, share: float) -> Iterator[Alert]:
     """Answers that fail, at the router where it counts them, else at the engine (NGINX counts nothing: its log has them)."""
     if share >= 1:
         return  # nothing is above it
@@ -283,6 +283,8 @@ def _errors(plan: Plan, serve: ServePlan, outcomes: Outcomes, share: float) -> I
         counter = "haproxy_backend_http_responses_total"
         outcomes = Outcomes(counter, (counter,), "code", "5xx", "2xx")
         labels = {"job": "kcluster-haproxy", "proxy": backend_name(serve.name)}
+    if outcomes is None:
+        return  # nobody counts them
     status = outcomes.status
     matcher = f'{status}=~"5.."' if status else ""
     failed = f"sum(rate({selector(outcomes.failed, matcher, **labels)}[5m]))"

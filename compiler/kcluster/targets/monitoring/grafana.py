@@ -58,31 +58,35 @@ def _panels(serve: ServePlan) -> list[dict[str, Any]]:
             serve, "time between tokens", "s", "",
             [*_quantiles(metrics.itl, of), *_expected(performance, "itl"), *_asked(serve, "itl")],
         ),
-        _panel(
-            serve, "output tokens a second", "short", "All replicas together, and what the plan expects at full load.",
-            [
-                (f"sum(rate({selector(metrics.output_tokens, **of)}{RATE}))", "measured"),
-                *_expected(performance, "throughput"),
-                *_asked(serve, "throughput"),
-            ],
-        ),
+        *_output(serve, metrics, of),
         *_cache(serve, metrics, of),
         _panel(serve, "replicas up", "short", "", [(f"sum({selector('up', **of)})", "up"), (number(serve.chosen.cut.replicas), "planned")]),
     ]  # fmt: skip
+
+
+def _output(serve: ServePlan, metrics: Metrics, of: dict[str, str]) -> Iterator[dict[str, Any]]:
+    if metrics.output_tokens is None:
+        return
+    why = "All replicas together, and what the plan expects at full load."
+    measured = (f"sum(rate({selector(metrics.output_tokens, **of)}{RATE}))", "measured")
+    lines = [*_expected(serve.chosen.performance, "throughput"), *_asked(serve, "throughput")]
+    yield _panel(serve, "output tokens a second", "short", why, [measured, *lines])
 
 
 def _pressure(serve: ServePlan, metrics: Metrics, of: dict[str, str]) -> Iterator[dict[str, Any]]:
     """What says first that the load is more than was planned: KV, preemptions, waiting requests."""
     memory = serve.chosen.memory
     kv = f"KV cache in use; the plan has {memory.kv_tokens.value:,.0f} tokens a replica" if memory else ""
-    yield _panel(
-        serve, "KV usage", "percentunit", kv, [(selector(metrics.kv_usage, **of), "replica {{replica}}")], highest=1.0
-    )
+    if metrics.kv_usage:
+        shown = [(selector(metrics.kv_usage, **of), "replica {{replica}}")]
+        yield _panel(serve, "KV usage", "percentunit", kv, shown, highest=1.0)
     if metrics.preemptions:
         yield _panel(
             serve, "preemptions a minute", "short", "Requests pushed out for want of KV: should be none.",
             [(f"60 * rate({selector(metrics.preemptions, **of)}{RATE})", "replica {{replica}}")],
         )  # fmt: skip
+    if not (metrics.running and metrics.waiting):
+        return
     yield _panel(
         serve, "requests running and waiting", "short",
         f"A replica runs at most {serve.chosen.limits.max_num_seqs} at a time.",

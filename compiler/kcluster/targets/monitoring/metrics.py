@@ -6,8 +6,10 @@ figure. Where the names come from:
 - vLLM: seen live on 0.32, and v1/metrics/loggers.py of 0.33. `gpu_cache_usage_perc` was renamed in 0.9.2 (0.11.0 still has
   both, later ones do not), `time_per_output_token_seconds` in 0.10.2.
 - SGLang: srt/observability/metrics_collector.py and http_request_metrics.py of the wheel 0.5.23.
-- TensorRT-LLM: tensorrt_llm/metrics/collector.py of the line 1.3; its `/metrics` is JSON, Prometheus has a path of its own.
-- Triton with its vLLM backend: src/utils/metrics.py of triton-inference-server/vllm_backend, which keeps vLLM's older names.
+- TensorRT-LLM: tensorrt_llm/metrics/collector.py of the line 1.3; its `/metrics` is JSON, Prometheus has a path of its own. Before
+  1.3 there are only waits of whole requests, without a prefix (pull requests 5785 and 12545, vllm-project/aibrix issue 2004).
+- Triton with its vLLM backend: src/utils/metrics.py of triton-inference-server/vllm_backend on vLLM's V1 engine, which counts
+  tokens and waits alone.
 
 The last two were read and not seen live.
 """
@@ -71,20 +73,20 @@ class Outcomes:
 class Metrics:
     """The names of one engine's metrics; None where it has no such metric."""
 
-    kv_usage: str
+    kv_usage: str | None
     preemptions: str | None
-    waiting: str
-    running: str
+    waiting: str | None
+    running: str | None
     ttft: Histogram
     itl: Histogram
     answer: Histogram
-    queue: Histogram
-    output_tokens: str
+    queue: Histogram | None
+    output_tokens: str | None
     cache_hits: str | None
     """Hits and queries are counters of tokens, or of blocks; `hit_rate` is a gauge where an engine has that instead."""
     cache_queries: str | None
     hit_rate: str | None
-    outcomes: Outcomes
+    outcomes: Outcomes | None
     path: str = "/metrics"
     whole_bounds: bool = False
     """Whether a bound that is a whole number may be written without a point (`le="1"`), as C++ does."""
@@ -138,15 +140,31 @@ _TRTLLM: Final = Metrics(
     outcomes=Outcomes("trtllm_request_error_total", ("trtllm_request_success_total", "trtllm_request_error_total")),
     path="/prometheus/metrics",
 )
+_TRTLLM_FIRST: Final = Metrics(
+    kv_usage=None,
+    preemptions=None,
+    waiting=None,
+    running=None,
+    ttft=Histogram("time_to_first_token_seconds", _TTFT),
+    itl=Histogram("time_per_output_token_seconds", _ITL),
+    answer=Histogram("e2e_request_latency_seconds", _ANSWER),
+    queue=Histogram("request_queue_time_seconds", _ANSWER),
+    output_tokens=None,
+    cache_hits=None,
+    cache_queries=None,
+    hit_rate=None,
+    outcomes=None,
+    path="/prometheus/metrics",
+)
 _TRITON: Final = Metrics(
-    kv_usage="vllm:gpu_cache_usage_perc",
-    preemptions="vllm:num_preemptions_total",
-    waiting="vllm:num_requests_waiting",
-    running="vllm:num_requests_running",
+    kv_usage=None,
+    preemptions=None,
+    waiting=None,
+    running=None,
     ttft=Histogram("vllm:time_to_first_token_seconds", tuple(bound for bound in _TTFT if bound <= 10)),
     itl=Histogram("vllm:time_per_output_token_seconds", tuple(bound for bound in _ITL if bound <= 2.5)),
-    answer=Histogram("vllm:e2e_request_latency_seconds", _ANSWER),
-    queue=Histogram("vllm:request_queue_time_seconds", _ANSWER),
+    answer=Histogram("vllm:e2e_request_latency_seconds", (1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0)),
+    queue=None,
     output_tokens="vllm:generation_tokens_total",
     cache_hits=None,
     cache_queries=None,
@@ -155,6 +173,7 @@ _TRITON: Final = Metrics(
     whole_bounds=True,
 )
 _ENGINES: Final = {"sglang": _SGLANG, "trtllm": _TRTLLM, "triton": _TRITON}
+_TRTLLM_RENAMED: Final = (1, 3)
 
 
 def metrics_of(serve_plan: ServePlan) -> Metrics:
@@ -167,6 +186,8 @@ def metrics_for(engine: str, version: tuple[int, ...]) -> Metrics:
     """The metrics of an engine's version."""
     from kcluster.values import evolve
 
+    if engine == "trtllm" and any(version) and version < _TRTLLM_RENAMED:
+        return _TRTLLM_FIRST
     if engine in _ENGINES:
         return _ENGINES[engine]
     found = _VLLM
