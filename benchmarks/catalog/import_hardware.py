@@ -11,12 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 READ = "2026-11-23"
 GPU_HEAD = f"""\
-# GPUs. Written by benchmarks/catalog/import_hardware.py from the project's collected facts (read {READ}); do not edit by hand.
+# GPUs. Written by benchmarks/catalog/import_hardware.py from the project's collected facts (read {READ}); rows added by hand
+# stand at the end, and stay when it is run again.
 #
 # memory_gb is the marketing size, memory_visible_gib what a driver reports (memory_source says where that was seen; where no log
 # was found it is an estimate with memory_visible_range_gib). bandwidth_gbs and link_gbs are 10^9 bytes a second, link_gbs one
@@ -24,7 +26,8 @@ GPU_HEAD = f"""\
 # not compute in. `sources` were read, `unread_sources` are vendor pages against which to confirm.
 """
 LINK_HEAD = f"""\
-# Links. Written by benchmarks/catalog/import_hardware.py from the project's collected facts (read {READ}); do not edit by hand.
+# Links. Written by benchmarks/catalog/import_hardware.py from the project's collected facts (read {READ}); rows added by hand
+# stand at the end, and stay when it is run again.
 #
 # theory_gbs and realistic_gbs are one direction in 10^9 bytes a second; `basis` says what the realistic figure rests on.
 """
@@ -331,6 +334,12 @@ def write_link(row: dict[str, Any]) -> dict[str, object]:
     }
 
 
+def by_hand(path: Path, written: set[str]) -> list[str]:
+    """The rows of a file that the facts do not have, as they were added to it."""
+    old = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+    return [table(name, row) for name, row in old.items() if name not in written]
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -340,9 +349,14 @@ def main(arguments: list[str]) -> int:
     logged = {row["id"]: row["memory_gib_visible"] / row["memory_gb"] for row in cards if row["memory_gib_visible"]}
     families = {name: {"id": target, "why": why} for name, (target, why) in sorted(FAMILIES.items())}
     parts = [GPU_HEAD, table("families", families), *(table(row["id"], gpu(row, logged)) for row in cards)]
-    (options.out / "gpus.toml").write_text("\n".join(parts), encoding="utf-8")
-    parts = [LINK_HEAD, *(table(row["id"], write_link(row)) for row in rows(options.folder / "links.jsonl"))]
-    (options.out / "links.toml").write_text("\n".join(parts), encoding="utf-8")
+    place = options.out / "gpus.toml"
+    parts += by_hand(place, {"families", *(row["id"] for row in cards)})
+    place.write_text("\n".join(parts), encoding="utf-8")
+    links = rows(options.folder / "links.jsonl")
+    place = options.out / "links.toml"
+    parts = [LINK_HEAD, *(table(row["id"], write_link(row)) for row in links)]
+    parts += by_hand(place, {row["id"] for row in links})
+    place.write_text("\n".join(parts), encoding="utf-8")
     return 0
 
 

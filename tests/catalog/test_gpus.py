@@ -58,7 +58,7 @@ def test_lazy_rows_are_the_files_rows() -> None:
 
 
 def test_every_row_becomes_a_card() -> None:
-    assert len(gpu_ids()) == 57
+    assert len(gpu_ids()) >= 57
     for identifier in gpu_ids():
         match = find_gpu(identifier)
         assert match is not None

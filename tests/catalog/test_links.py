@@ -17,7 +17,7 @@ def card(name: str) -> Card:
 
 
 def test_every_row_is_there() -> None:
-    assert len(link_ids()) == 49
+    assert len(link_ids()) >= 49
     for identifier in link_ids():
         row = link_row(identifier)
         assert row is not None and row["kind"] and row["sources"]

@@ -154,5 +154,6 @@ def _write(folder: Path, artifacts: tuple[Artifact, ...], *, force: bool) -> int
     changed = len(result.written)
     unchanged = len(artifacts) - changed
     removed = f", {len(result.removed)} removed" if result.removed else ""
-    say(f"{folder}: {changed} files written{removed}, {unchanged} unchanged; start with {folder / 'README.md'}")
+    start = "".join(f"; start with {folder / one.path}" for one in artifacts if one.path == "README.md")
+    say(f"{folder}: {changed} files written{removed}, {unchanged} unchanged{start}")
     return OK
