@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kcluster.catalog.formats import WEIGHT_FORMATS, checkpoint_suffix, format_of_checkpoint
+from kcluster.catalog.formats import WEIGHT_FORMATS, checkpoint_suffix, format_of_checkpoint, quantization_of
 
 
 def test_every_format_is_named_as_it_is_looked_up() -> None:
@@ -47,6 +47,11 @@ def test_bytes_of_a_weight() -> None:
     assert [name for name, item in WEIGHT_FORMATS.items() if not item.quantized] == ["bf16", "fp16", "fp32"]
 
 
+MIXED = {
+    "model.layers.3.self_attn.q_proj": {"quant_algo": "MXFP8"},
+    "model.layers.3.block_sparse_moe.shared_experts.down_proj": {"quant_algo": "MXFP8"},
+    "model.layers.3.block_sparse_moe.experts.0.w1": {"quant_algo": "NVFP4", "group_size": 16},
+}
 INT4 = {"num_bits": 4, "type": "int", "group_size": 128, "strategy": "group"}
 
 
@@ -94,6 +99,21 @@ def compressed(
         (compressed({"num_bits": 8, "type": "int"}, activations={"num_bits": 8}), "int8"),
         (compressed({"num_bits": 8, "type": "int"}), "w8a16"),
         (compressed(INT4), "w4a16"),
+        (compressed({**INT4, "symmetric": False}), "awq-int4"),
+        ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": MIXED}, "fp8-nvfp4-experts"),
+        ({"quant_method": "fp8", "quant_algo": "MIXED_PRECISION", "quantized_layers": MIXED}, "fp8-nvfp4-experts"),
+        (
+            {
+                "quant_method": "modelopt",
+                "quant_algo": "MIXED_PRECISION",
+                "quantized_layers": {
+                    "lm_head": {"quant_algo": "W4A16_NVFP4"},
+                    "model.layers.0.linear_attn.out_proj": {"quant_algo": "FP8"},
+                    "model.layers.0.mlp.down_proj": {"quant_algo": "W4A16_NVFP4"},
+                },
+            },
+            "fp8-nvfp4-ffn",
+        ),
         (compressed({**INT4, "group_size": 32}), "w4a16-g32"),
         (compressed({"num_bits": 4, "type": "float", "group_size": 16}), "nvfp4"),
         (compressed({"num_bits": 4, "type": "float", "group_size": 32}), "mxfp4"),
@@ -135,6 +155,17 @@ def test_by_the_quantization_config(config: dict[str, Any], name: str) -> None:
 )
 def test_by_name_where_there_is_no_config(checkpoint: str, name: str | None) -> None:
     assert format_of_checkpoint(None, checkpoint) == name
+
+
+def test_where_a_config_says_its_quantization() -> None:
+    fp8 = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    assert quantization_of({"quantization_config": fp8}) == fp8
+    # nested, as Kimi K3; under the older name; with the experts' type beside it, as DeepSeek V4
+    assert quantization_of({"text_config": {"quantization_config": fp8}}) == fp8
+    assert quantization_of({"compression_config": fp8}) == fp8
+    assert quantization_of({"quantization_config": fp8, "expert_dtype": "fp4"}) == {**fp8, "expert_dtype": "fp4"}
+    for nothing in ({}, {"quantization_config": None}, {"quantization_config": "fp8"}, {"text_config": 5}, None, []):
+        assert quantization_of(nothing) is None
 
 
 def test_a_name_without_its_suffix() -> None:

@@ -9,9 +9,12 @@ from kcluster.catalog.formats import WEIGHT_FORMATS
 from kcluster.catalog.models import find_model
 from kcluster.physics.allocator import kept
 from kcluster.physics.architecture import Architecture
+from kcluster.physics.checkpoint import tensor_bytes
 from kcluster.physics.cut import Cut
 from kcluster.physics.parameters import parameters
+from kcluster.physics.tensors import layer_tensors
 from kcluster.physics.weights import part_bytes, stage_layers, stage_weights, weight_bytes
+from kcluster.physics.work import stored_bytes
 from kcluster.units import GIB
 
 BF16 = WEIGHT_FORMATS["bf16"]
@@ -162,6 +165,64 @@ def test_groups_of_int4() -> None:
     # a group of 128 is wider than a row of 64: one scale a row still
     rows = 64 + 16 + 16 + 64 + 128 + 128
     assert weight_bytes(known, WEIGHT_FORMATS["awq-int4"]).value == plain + 4 * (34_816 * 0.5 + 2.5 * (rows + 64))
+
+
+# one layer of the small model: q and o 64 × 64, k and v 16 × 64, gate and up 128 × 64, down 64 × 128
+MATRICES = ((64, 64), (64, 64), (16, 64), (16, 64), (128, 64), (128, 64), (64, 128))
+WEIGHTS = 34_816  # in all of them
+PLAIN = 2 * (2 * 100 * 64 + 4 * 2 * 64 + 64)  # embedding, head and norms in 16 bits
+
+
+@pytest.mark.parametrize(
+    ("form", "layer"),
+    [
+        # a 32-bit scale for an output row: 64 + 64 + 16 + 16 + 128 + 128 + 64 = 480 rows
+        ("fp8", 34_816 + 4 * 480),
+        ("int8", 34_816 + 4 * 480),
+        ("w8a16", 34_816 + 4 * 480),
+        # a 16-bit scale (and for AWQ and GPTQ a 4-bit zero point) for 64 or 32 weights
+        ("awq-int4-g64", 34_816 / 2 + 2.5 * 34_816 / 64),
+        ("gptq-int4-g64", 34_816 / 2 + 2.5 * 34_816 / 64),
+        ("gptq-int4-g32", 34_816 / 2 + 2.5 * 34_816 / 32),
+        ("w4a16-g32", 34_816 / 2 + 2 * 34_816 / 32),
+        # a row of 64 is half a group of 128 and has a scale all the same; 416 rows of 64 and 64 of 128
+        ("gptq-int8", 34_816 + 3 * 480),
+        ("w4a16", 34_816 / 2 + 2 * 480),
+        # an 8-bit scale for 16 or 32 weights, a 32-bit one for 64
+        ("nvfp4", 34_816 / 2 + 34_816 / 16),
+        ("mxfp8", 34_816 + 34_816 / 32),
+        ("bnb-int4", 34_816 / 2 + 4 * 34_816 / 64),
+    ],
+)
+def test_a_small_checkpoint_by_hand(form: str, layer: float) -> None:
+    assert sum(rows * columns for rows, columns in MATRICES) == WEIGHTS
+    assert weight_bytes(read(**SMALL), WEIGHT_FORMATS[form]).value == PLAIN + 4 * layer
+
+
+def test_feed_forward_parts_that_are_packed_apart() -> None:
+    # attention in FP8 blocks (each matrix fits one, 4 bytes of scale), MLPs at 4 bits with a scale for 16
+    attention, mlp = 2 * 64 * 64 + 2 * 16 * 64, 3 * 128 * 64
+    known = read(**SMALL)
+    assert weight_bytes(known, WEIGHT_FORMATS["fp8-nvfp4-ffn"]).value == PLAIN + 4 * (attention + 4 * 4 + mlp * 9 / 16)
+    # the experts alone: 6 of 3 × 96 × 64 in each of 2 layers
+    experts = read(**EXPERTS)
+    form = WEIGHT_FORMATS["fp8-nvfp4-experts"]
+    assert part_bytes(experts, form).experts.value == 2 * 6 * 3 * 96 * 64 * 9 / 16
+    assert part_bytes(experts, form).attention.value == 2 * (2 * 64 * 64 + 2 * 16 * 64 + 4 * 4)
+
+
+@pytest.mark.parametrize("form", sorted(WEIGHT_FORMATS))
+def test_what_a_step_reads_is_what_is_stored(form: str) -> None:
+    """Bytes of an element as the time model reads them are those of the checkpoint, but for groups that a row does not fill."""
+    fmt = WEIGHT_FORMATS[form]
+    for model in ("deepseek-ai/DeepSeek-V3", "Qwen/Qwen3-235B-A22B", "openai/gpt-oss-120b", "Qwen/Qwen3-8B"):
+        known = arch(model)
+        dense = known.moe is None
+        for tensor in (tensor for layer in known.kinds for tensor in layer_tensors(layer, known.hidden)):
+            whole = tensor_bytes(tensor, fmt, dense, tensor.rows, tensor.columns, tensor.copies).value
+            read_bytes = tensor.elements * stored_bytes(tensor, fmt, dense)
+            scales = 4 * tensor.rows * tensor.copies if not fmt.group and fmt.block is None else 0
+            assert read_bytes == pytest.approx(whole, rel=0.01, abs=scales), tensor.name
 
 
 def test_blocks_of_fp8_are_rounded_up() -> None:

@@ -17,7 +17,10 @@ Covers = Literal["linear", "ffn", "experts"]
 # bits a weight of whole files of Llama-3.1-8B, scales included, as llama.cpp's own table of quantizations lists them
 _GGUF_BITS: Final = (
     ("q2_k", 3.16),
+    ("q3_k_s", 3.64),
     ("q3_k_m", 4.00),
+    ("q3_k_l", 4.30),
+    ("iq4_xs", 4.46),
     ("q4_0", 4.66),
     ("q4_k_s", 4.67),
     ("q4_k_m", 4.89),
@@ -26,6 +29,13 @@ _GGUF_BITS: Final = (
     ("q5_k_m", 5.70),
     ("q6_k", 6.56),
     ("q8_0", 8.50),
+)
+
+
+_MIXED: Final[tuple[tuple[str, tuple[Literal["ffn", "experts"], ...], int], ...]] = (
+    ("fp4-experts", ("experts",), 32),
+    ("nvfp4-experts", ("experts",), 16),
+    ("nvfp4-ffn", ("ffn", "experts"), 16),
 )
 
 
@@ -68,14 +78,18 @@ def _formats() -> dict[str, WeightFormat]:
         WeightFormat(
             "mxfp4", 0.5, scale_bytes=1.0, group=32, arithmetic="fp4", covers="experts", expert_padding=(128, 256)
         ),
-        # DeepSeek V4: FP4 experts in a checkpoint of FP8 blocks
-        WeightFormat(
-            "fp8-fp4-experts",
-            1.0,
-            scale_bytes=4.0,
-            block=(128, 128),
-            arithmetic="fp8",
-            expert_bytes=0.5 + 1 / 32,
+        # DeepSeek V4: MXFP4 experts in a checkpoint of FP8 blocks; NVIDIA's of mixed precision: NVFP4 experts, or all MLPs, in FP8
+        *(
+            WeightFormat(
+                f"fp8-{name}",
+                1.0,
+                scale_bytes=4.0,
+                block=(128, 128),
+                arithmetic="fp8",
+                apart=roles,
+                apart_bytes=0.5 + 1 / group,
+            )
+            for name, roles, group in _MIXED
         ),
         WeightFormat("mxfp8", 1.0, scale_bytes=1.0, group=32, arithmetic="fp8"),
         # 4-bit normal floats with a 32-bit scale for 64 weights
@@ -99,7 +113,7 @@ _ENDINGS: Final = {
     for name, endings in (
         (
             "fp8",
-            "fp8 fp8-dynamic fp8-kv fp8-kv-cache fp8-static fp8-per-tensor fp8-tensorwise w8a8-fp8 w8a8-fp8-dynamic",
+            "fp8 fp8-static-pertensor fp8-dynamic fp8-kv fp8-kv-cache fp8-static fp8-per-tensor fp8-tensorwise w8a8-fp8 w8a8-fp8-dynamic",
         ),
         ("fp8-block", "fp8-block"),
         ("nvfp4", "nvfp4 nvfp4-v2 nvfp4-v3 nvfp4a16 fp4"),
@@ -193,7 +207,30 @@ def _compressed_tensors(config: Mapping[str, Any]) -> str | None:
         return None
     if kind == "float":
         return "mxfp4" if group == 32 else _covering("nvfp4", covers)
+    if weights.get("symmetric") is False:
+        return _with_group("awq-int4", group)  # with a zero point for each group
     return "int4-experts" if covers == "experts" and group == 32 else _with_group("w4a16", group)
+
+
+def _mixed(layers: object) -> str | None:
+    """The format of a checkpoint whose `quantized_layers` says the algorithm of each: FP4 experts or MLPs beside what is in 8 bits."""
+    if not isinstance(layers, Mapping):
+        return None
+    named: dict[str, set[str]] = {}
+    for name, value in list(layers.items())[:200_000]:
+        algorithm = str(value.get("quant_algo", ""))[:40].upper() if isinstance(value, Mapping) else ""
+        part = "attention"
+        if "shared_expert" in str(name) or "mlp" in str(name):
+            part = "ffn"
+        if ".experts" in str(name):
+            part = "experts"
+        if "head" not in str(name):
+            named.setdefault(part, set()).add("nvfp4" if "NVFP4" in algorithm else algorithm)
+    if named.get("attention") == {"nvfp4"}:
+        return "nvfp4"
+    if "nvfp4" in named.get("ffn", ()):
+        return "fp8-nvfp4-ffn"
+    return "fp8-nvfp4-experts" if "nvfp4" in named.get("experts", ()) else None
 
 
 def _modelopt(config: Mapping[str, Any]) -> str | None:
@@ -201,6 +238,8 @@ def _modelopt(config: Mapping[str, Any]) -> str | None:
     table = inner if isinstance(inner, Mapping) else config
     algorithm = str(table.get("quant_algo", "")).upper()[:40]
     covers = _leaves(table)
+    if algorithm == "MIXED_PRECISION":
+        return _mixed(table.get("quantized_layers"))
     if "NVFP4" in algorithm:
         return _covering("nvfp4", covers)
     if algorithm.startswith("FP8"):
@@ -219,6 +258,8 @@ def _by_config(config: Mapping[str, Any]) -> str | None:
     method = str(config.get("quant_method", ""))[:40].lower()
     bits, group = _whole(config.get("bits", config.get("w_bit"))), config.get("group_size", config.get("q_group_size"))
     if method in ("fp8", "fbgemm_fp8", "deepseek_v4_fp8"):
+        if config.get("quant_algo") == "MIXED_PRECISION":
+            return _mixed(config.get("quantized_layers"))
         if config.get("expert_dtype") == "fp4":
             return "fp8-fp4-experts"
         return "fp8-block" if config.get("weight_block_size") else _covering("fp8", _leaves(config))
@@ -235,6 +276,22 @@ def _by_config(config: Mapping[str, Any]) -> str | None:
     if method == "quark":
         return _quark(config)
     return {"mxfp4": "mxfp4", "gpt_oss_mxfp4": "mxfp4", "mxfp8": "mxfp8", "gguf": "gguf-q4_k_m"}.get(method)
+
+
+def quantization_of(config: object) -> dict[str, Any] | None:
+    """The `quantization_config` of a config.json, also where it stands in the language model's own, or under its older name; with the
+    `expert_dtype` that DeepSeek V4 states beside it. None for a config that has none."""
+    if not isinstance(config, Mapping):
+        return None
+    for table in (config, *(config.get(name) for name in ("text_config", "llm_config", "language_config"))):
+        if not isinstance(table, Mapping):
+            continue
+        for key in ("quantization_config", "compression_config"):
+            found = table.get(key)
+            if isinstance(found, Mapping):
+                experts = {key: table[key] for key in ("expert_dtype",) if key in table}
+                return {**experts, **found}
+    return None
 
 
 def format_of_checkpoint(quantization_config: Mapping[str, Any] | None, checkpoint_id: str) -> str | None:

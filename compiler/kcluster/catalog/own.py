@@ -166,6 +166,7 @@ def read_models(text: str, load: Callable[[str], str | None]) -> tuple[dict[str,
         load: the text of a config.json by its path beside the catalog's file; None where there is none to read.
     """
     from kcluster.catalog.config_json import read_config
+    from kcluster.catalog.formats import quantization_of
 
     read, problem = _parsed(text)
     if problem is not None:
@@ -187,10 +188,7 @@ def read_models(text: str, load: Callable[[str], str | None]) -> tuple[dict[str,
                 what = f"`{faults[0].field}` {faults[0].message}"
                 wrong = [Problem("KC103", f"the config of `{row['id']}` cannot be used: {what}", start, end)]
             else:
-                quantization = config.get("quantization_config") if isinstance(config, dict) else None
-                model = OwnModel(
-                    row["id"], architecture, quantization if isinstance(quantization, dict) else None, row["source"]
-                )
+                model = OwnModel(row["id"], architecture, quantization_of(config), row["source"])
                 for name in (row["id"], *row.get("aliases", ())):
                     found.setdefault(plain(name), model)
         problems += wrong

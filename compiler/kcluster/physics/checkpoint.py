@@ -48,13 +48,13 @@ def tensor_bytes(tensor: Tensor, fmt: WeightFormat, dense: bool, rows: int, colu
             bytes_per_parameter=tensor.bytes_each or plain_bytes(fmt),
             **sizes,
         )
-    if tensor.role == "experts" and fmt.expert_bytes:
+    if tensor.role in fmt.apart:
         return derive(
             tensor.name,
             "bytes",
-            "copies * rows * columns * expert_bytes",
+            "copies * rows * columns * apart_bytes",
             source=tensor.shape,
-            expert_bytes=fmt.expert_bytes,
+            apart_bytes=fmt.apart_bytes,
             **sizes,
         )
     each = {"bytes_per_parameter": fmt.bytes_per_parameter, "scale_bytes": fmt.scale_bytes}

@@ -24,7 +24,8 @@ class WeightFormat:
             experts only, as MXFP4 of gpt-oss; every linear layer of a model without experts).
         embeddings_quantized: True for formats that also pack embeddings and head (GGUF).
         latent_attention: False where checkpoints of this format leave latent attention in 16 bits.
-        expert_bytes: of a weight of a routed expert, scales included, where experts are packed otherwise; 0 where they are not.
+        apart, apart_bytes: the roles of linear weights that are packed otherwise, and bytes of such a weight, scales included; none
+            where all are packed alike.
         expert_padding: multiples to which the engine's kernels round a rank's expert width and the hidden size up.
     """
 
@@ -40,4 +41,5 @@ class WeightFormat:
     embeddings_quantized: bool = False
     expert_padding: tuple[int, int] | None = None
     latent_attention: bool = True
-    expert_bytes: float = 0.0
+    apart: tuple[Literal["ffn", "experts"], ...] = ()
+    apart_bytes: float = 0.0

@@ -106,6 +106,8 @@ def stored_bytes(tensor: Tensor, fmt: WeightFormat, dense: bool) -> float:
     """Bytes of one element of a tensor as stored, its share of scales included."""
     if not packed(tensor, fmt, dense=dense):
         return float(tensor.bytes_each or plain_bytes(fmt))
+    if tensor.role in fmt.apart:
+        return fmt.apart_bytes
     scales = 0.0
     if fmt.block is not None:
         scales = fmt.scale_bytes / (fmt.block[0] * fmt.block[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from kcluster.catalog.formats import WEIGHT_FORMATS, format_of_checkpoint
+from kcluster.catalog.formats import WEIGHT_FORMATS, format_of_checkpoint, quantization_of
 from kcluster.catalog.models import ModelMatch, find_model
 from kcluster.diagnostics import Label
 from kcluster.diagnostics.wording import listed, shown
@@ -132,10 +132,7 @@ def _from_config(config: Value[str], files: Files, base: str, findings: Findings
         findings.add(code, message, source, span, notes=notes)
         return None
     origin = Origin("spec", source, span, f"read from {files.display(files.join(base, config.value))}")
-    quantization = read.get("quantization_config")
-    return _Described(
-        Value(architecture, origin, config.attribute), quantization if isinstance(quantization, dict) else None
-    )
+    return _Described(Value(architecture, origin, config.attribute), quantization_of(read))
 
 
 def _from_catalog(named: Value[str], findings: Findings, own: OwnCatalog) -> _Described | None:
