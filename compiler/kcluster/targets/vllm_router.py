@@ -11,6 +11,7 @@ Seen on the released package (PyPI 0.1.17), which is what the flags are from; it
 - A client's `Authorization` goes on for chat completions, completions, embeddings and models only; its `--api-key`, which goes
   with the others, would stand in the process list and let anybody in.
 - It waits for every replica before it listens, and gives up after the start-up time-out.
+- It reaches its replicas by the proxy of `http_proxy` and the like, and then never begins.
 """
 
 from __future__ import annotations
@@ -147,6 +148,9 @@ def _script(plan: Plan, front: Front) -> str:
             "\n",
             command_needed("vllm-router", f"pip install {PACKAGE}=={VERSION}"),
             command_needed("nginx", "install it, version 1.22 or newer"),
+            command_needed("curl", "install curl"),
+            "# The router would ask a proxy for its replicas, where a host has one to fetch models by.\n",
+            "unset http_proxy HTTP_PROXY https_proxy HTTPS_PROXY all_proxy ALL_PROXY\n",
             "\n",
             *_arguments(front),
             "\n",
@@ -157,7 +161,7 @@ def _script(plan: Plan, front: Front) -> str:
             *(f"{line}\n" for line in key_lines(front)),
             "}\n",
             'nginx_here() { nginx -p "$run/" -c "$run/$conf" "$@"; }\n',
-            'ask() { curl -fsS -g "$@"; }\n',
+            'ask() { curl --disable -gfsS "$@"; }\n',
             "\n",
             _RUN,
             "\n",
