@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from kcluster.fixes import fix
@@ -12,7 +14,7 @@ from .conftest import Check, described
 
 LENGTH = """\
 model qwen { id = "Qwen/Qwen3-8B" }
-hardware box { gpus = 1 * rtx-4090, hosts = ["10.0.0.1"] }
+hardware box { gpus = 1 * l4, hosts = ["10.0.0.1"] }
 sla team { concurrency = 2, context = 40K, prompt = 2K, completion = 500 }
 serve chat { engine vllm { api_key = env("KEY") } }
 """
@@ -27,17 +29,17 @@ serve chat {
   engine vllm { api_key = env("KEY") }
 }
 """
+ONE = COPIES.replace("8 * h100", "4 * l40s").replace("30B-A3B", "8B").replace("tp = 8", "replicas = 1, tp = 4")
 LATENT = COPIES.replace("Qwen/Qwen3-30B-A3B", "deepseek-ai/DeepSeek-V3").replace("h100", "h200")
 
 
 @pytest.mark.parametrize(
     ("text", "code", "help_", "old", "new"),
     [
-        (LENGTH, "KC202", "fits: `context = 33K`", "context = 40K", "context = 33K"),
-        (BOTH, "KC202", "fits: `max_model_len = 33K` and `context = 33K`", "40K", "33K"),
         (SEQUENCES, "KC201", "fits: leave `max_num_seqs` out", "max_num_seqs = 100_000, ", ""),
         (COPIES, "KC302", "`dcp` of 2 shares the copies", "tp = 8", "tp = 8, dcp = 2"),
         (LATENT, "KC302", "`dcp` of 2, 4 or 8 shares the latent", "tp = 8", "tp = 8, dcp = 8"),
+        (ONE, "KC308", "leave `replicas` and `tp` out, and the planner cuts", "replicas = 1, tp = 4", ""),
         (COPIES, "KC308", "leave `tp` out, and the planner cuts", "tp = 8", ""),
     ],
 )
@@ -50,10 +52,16 @@ def test_a_help_helps(text: str, code: str, help_: str, old: str, new: str, chec
     assert not after.errors, described(after)
 
 
-@pytest.mark.parametrize("text", [LENGTH, BOTH])
-def test_the_longest_length_is_written_wherever_more_is_asked_for(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "help_"),
+    [(LENGTH, r"fits: `context = (\d+K)`"), (BOTH, r"fits: `max_model_len = (\d+K)` and `context = \1`")],
+)
+def test_the_longest_length_is_written_wherever_more_is_asked_for(text: str, help_: str, check: Check) -> None:
     """An error is mended although a warning comes in its place that could not be judged before: what does not start preempts
     nobody."""
+    (told,) = [one for one in check(text).diagnostics if one.code == "KC202"]
+    length = re.fullmatch(help_, told.help[0])
+    assert length is not None, told.help
     found = fix(Source("t.kcluster", text), lambda t: check_source(Source("t.kcluster", t)).diagnostics, unsafe=True)
-    assert found.text == text.replace("40K", "33K") and found.rounds == 1
+    assert found.text == text.replace("40K", length[1]) and found.rounds == 1
     assert not [one for one in found.left if one.severity == "error"]

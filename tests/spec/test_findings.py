@@ -284,3 +284,9 @@ def test_hostile_sizes_end() -> None:
     )
     claimed = resolved(text + serves)
     assert "KC007" in claimed.codes and claimed.spec is not None and len(claimed.spec.serves) == 2
+
+
+def test_what_a_serve_refers_to_is_used_although_the_serve_gave_way() -> None:
+    text = SHORT.replace("hardware", 'model other { id = "Qwen/Qwen3-4B" }\nhardware', 1)
+    found = resolved(text + "serve c { model = llama }\nserve c { model = other }\n")
+    assert found.codes == ["KC104"], found.report()

@@ -416,14 +416,23 @@ def needless_cut(plan: Plan) -> Iterator[Diagnostic]:
         if not pinned or serve.chosen.fits != "yes":
             continue
         better = ways.smaller_cut(serve)
-        if better:
+        if better is None:
+            continue
+        # What was pinned and is cut otherwise there: leaving out less than all of it would not lead there.
+        apart = [
+            name
+            for name in ("replicas", "tp", "pp")
+            if written(serve.serve, name) is not None and getattr(serve.chosen.cut, name) != getattr(better, name)
+        ]
+        if apart and any(getattr(serve.chosen.cut, name) > getattr(better, name) for name in pinned):
+            said = listed(f"{name} {getattr(serve.chosen.cut, name)}" for name in apart if name != "replicas")
             yield finding(
                 "KC308",
-                f"{' and '.join(f'{name} {getattr(serve.chosen.cut, name)}' for name in pinned)} pinned by hand, where {better} would do",
-                blame(serve.serve, *pinned),
+                f"{said} pinned by hand, where {ways.shape(better)} would do",
+                blame(serve.serve, *[name for name in apart if name in pinned]),
                 severity="note",
                 marks=(_gpus_mark(serve),),
-                help=(f"leave {quoted(pinned, 'and')} out, and the planner cuts",),
+                help=(f"leave {quoted(apart, 'and')} out, and the planner cuts",),
             )
 
 

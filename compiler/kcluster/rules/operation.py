@@ -82,6 +82,7 @@ def port_clash(plan: Plan) -> Iterator[Diagnostic]:
                 f"{who} and {earlier[0]} both want port {port} of `{host}`",
                 at,
                 marks=(Mark(earlier[1], f"{earlier[0]} takes it"),),
+                help=_apart(who, earlier[0]),
             )
     for port_value in _written_ports(plan):
         if port_value.value < 1024:
@@ -91,6 +92,19 @@ def port_clash(plan: Plan) -> Iterator[Diagnostic]:
                 place_of(port_value),
                 severity="note",
             )
+
+
+def _apart(who: str, other: str) -> tuple[str, ...]:
+    if who.startswith("the router") and other.startswith("the router"):
+        return (
+            "another `listen`, or one `router nginx NAME { … }` at the top of the file and a `route NAME` in each serve",
+        )
+    if any(one.startswith(("the router", *_WATCHERS)) for one in (who, other)):
+        return ("another port for one of them",)
+    return ("leave `port` out, and each takes the next free one",)
+
+
+_WATCHERS: Final = ("Prometheus", "Grafana")
 
 
 def _listeners(plan: Plan) -> Iterator[tuple[str, int, str, Place]]:
@@ -112,6 +126,16 @@ def _listeners(plan: Plan) -> Iterator[tuple[str, int, str, Place]]:
         for port, what in ((front.inner_port, "behind its NGINX"), (front.metrics_port, "for its metrics")):
             if port:
                 yield front.host, port, f"{called} {what}", at
+    told = set()
+    for serve in plan.serves:
+        monitor = serve.serve.monitor
+        for name, value in zip(_WATCHERS, (monitor.prometheus, monitor.grafana), strict=True):
+            if value is None or not value.written or (name, value.value) in told:
+                continue
+            told.add((name, value.value))
+            host, _, port_text = value.value.rpartition(":")
+            if port_text.isdecimal() and "/" not in host:
+                yield host, int(port_text), name, place_of(value)
 
 
 def _of_engines(plan: Plan, serve: ServePlan) -> Iterator[tuple[str, int, str, Place]]:

@@ -198,12 +198,12 @@ def partitions(serve: ServePlan) -> Iterator[str]:
         yield f"`layers = [{listing}]` holds {count(better.candidate.memory.kv_tokens.value)} tokens of KV"
 
 
-def smaller_cut(serve: ServePlan) -> str:
-    """The cut that would do where one was pinned larger; empty where the pinned one is as good."""
+def smaller_cut(serve: ServePlan) -> Cut | None:
+    """The cut that would do where one was pinned larger; None where the pinned one is as good."""
     from kcluster.planner.remedies import smaller_cut as found
 
     better = found(serve)
-    return shape(better.cut) if better is not None else ""
+    return better.cut if better is not None else None
 
 
 def refused_by(serve: ServePlan, version: tuple[int, ...]) -> str:

@@ -326,6 +326,9 @@ def _unused(gathered: _Gathered, shelves: Shelves, cards: CardShelf, findings: F
         "sla": shelves.slas,
         "router": shelves.routers,
     }
+    for serve in gathered.own.get("serve", ()):  # also one that gave way to another of its name
+        for word, shelf in kinds.items():
+            shelf.used.add(serve.value(word) or "")
     unused(kinds, gathered.own, findings)
     gpus = Shelf("gpu", built=dict(cards.own), used=cards.used)
     unused({"gpu": gpus}, gathered.own, findings)
