@@ -33,6 +33,9 @@ _REPUBLISHERS: Final = frozenset(
 _NAMED: Final = re.compile(r'\n(id = |  |  \{ id = )"([^"\n]*)"')
 """The lines of a row that name it: its id, an alias, a checkpoint."""
 
+_QWEN_FP8: Final = re.compile(r"Qwen/Qwen3[\w.-]*-FP8", re.IGNORECASE)
+"""Qwen's own FP8 checkpoints since Qwen3: blocks of 128 × 128, as every one of them that the rows hold."""
+
 _VARIANTS: Final = ("-Instruct", "-Chat", "-hf", "-it", "-Base", "-pt", "-BF16", "-Thinking")
 """Suffixes of variants that share the architecture of the model without them."""
 
@@ -199,7 +202,7 @@ def known_format(checkpoint: str) -> str | None:
     rows, others = _index()
     place = others.get(checkpoint) or rows.get(checkpoint)
     if place is None:
-        return None
+        return "fp8-block" if _QWEN_FP8.fullmatch(checkpoint) else None
     start = _texts()[place.file].find(f'  {{ id = "{checkpoint}"', place.start, place.end)
     if start < 0:
         return None

@@ -85,10 +85,17 @@ def read(source: Source, arguments: argparse.Namespace) -> Found:
         open_file=lambda name: _config(folder / name),
     )
     if not found.launches:
+        other = _OTHER.search(source.text)
+        told = f"; what it starts is {other[0]}, whose flags are not read" if other is not None else ""
         raise UsageError(
-            f"{source.path} starts no server that is known here: `vllm serve`, its module form, its image, or `LLM(…)`"
+            f"{source.path} starts no server that is known here: `vllm serve`, its module form, its image, or `LLM(…)`{told}"
         )
     return found
+
+
+_OTHER: Final = re.compile(
+    r"\b(?:sglang(?:\.launch_server)?|trtllm-serve|tritonserver|text-generation-(?:inference|launcher)|llama-server|ollama|lmdeploy)\b"
+)
 
 
 def _config(place: Path) -> str | None:

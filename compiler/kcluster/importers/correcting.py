@@ -34,7 +34,7 @@ def corrected(command: Source, imported: Imported, fixed: str, problems: tuple[P
             if path[:1] != ("serve",) or (len(imported.launches) > 1 and path[1] != _names(imported)[number]):
                 continue
             before, now = imported.paths.get(path), after.get(path)
-            if before != now:
+            if before != now and launch.written:
                 edits_of, added = _change(path, now, imported.given.get(path), command)
                 edits += [edit for edit in edits_of if not any(_touch(edit[0], span) for span in mended)]
                 extra += added

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kcluster.catalog.gpus import find_gpu
 from kcluster.importers.models import Identified
-from kcluster.importers.words import Launch, count_of
+from kcluster.importers.words import Launch, count_of, size_of
 from kcluster.importers.writing import Line
 from kcluster.physics.architecture import GroupedAttention
 
@@ -67,7 +67,6 @@ def limit_defaults(launch: Launch, model: Identified, gpus: str, version: str) -
 
 
 def _number(launch: Launch, flag: str) -> int | None:
-    """A count as flags write it (`8192`, `8k` of 1,000, `8K` of 1,024); None for anything else."""
+    """A count as flags write it; None for anything else."""
     setting = launch.setting(flag)
-    found = re.fullmatch(r"(\d{1,12})(?:\.0)?([kKmM]?)", setting.text) if setting is not None else None
-    return int(found[1]) * {"": 1, "k": 10**3, "m": 10**6, "K": 2**10, "M": 2**20}[found[2]] if found else None
+    return size_of(setting.text) if setting is not None else None

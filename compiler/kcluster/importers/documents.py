@@ -6,20 +6,26 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from kcluster.importers.launches import Around, Reader, python_calls
+from kcluster.importers.config_file import words_of_table
+from kcluster.importers.launches import Around, Reader, mount_of, runs_engine
+from kcluster.importers.pasted import as_meant, inline
+from kcluster.importers.programs import lists_of, python_calls
 from kcluster.importers.shell import Shell, Variables, interpolate
 from kcluster.importers.simulators import simulated
+from kcluster.importers.units import read_unit
 from kcluster.importers.words import Command, Launch, Word, count_of, whole
 from kcluster.importers.yaml import Yaml
 from kcluster.values import evolve, frozen
 
 _YAML: Final = re.compile(
-    r"^\s*(?:- )?(?:services|apiVersion|command|args|entrypoint|image|volumes|modelSpec)\s*:", re.MULTILINE
+    r"^\s*(?:- )?(?:services|apiVersion|command|args|entrypoint|image|volumes|modelSpec|llm_configs)\s*:", re.MULTILINE
 )
 _SIMULATED: Final = re.compile(r"^\s*(?:serving_mode|workers)\s*:", re.MULTILINE)
-_UNIT: Final = re.compile(r"^\s*ExecStart\s*=", re.MULTILINE)
+_UNIT: Final = re.compile(r"^\s*(?:ExecStart|Exec|command)\s*=\s*[^(\s\[]", re.MULTILINE)
+_CALL: Final = re.compile(r"\b(?:LLM|(?:Async)?EngineArgs|LLMConfig)\(")
+_FLAGS: Final = re.compile(r"\A(?:\s*#.*\n|\s*\n)*(?:[a-z_-]+:.*\n)*?model:\s*\S", re.MULTILINE)
+_DEPTH: Final = 3
 _ENTRY: Final = re.compile(r"""name:\s*"?([A-Z][A-Z0-9_]+)"?\s*,?\s*value:\s*["']?([^"'\n}]+)""")
-_FENCE: Final = re.compile(r"^[ \t]*```.*$", re.MULTILINE)
 _QUOTED: Final = re.compile(r"""(["'])((?:(?!\1)[^\n])*\bvllm serve (?:(?!\1)[^\n])*)\1""")
 """A command in a string of another program: `os.system("vllm serve …")`."""
 MAX_TEXT: Final = 2**18
@@ -55,8 +61,14 @@ def read_text(
         name: (Word(value, (0,) * len(value), whole("").span),) for name, value in (variables or {}).items()
     }
     reader = Reader(version, given, open_file)
-    # Fences of Markdown around a command become blanks, so that places stay.
-    root = whole(_FENCE.sub(lambda match: " " * len(match[0]), text))
+    meant, told = as_meant(text)
+    _read(reader, whole(meant), 0)
+    found = [evolve(one, ray=reader.ray) for one in reader.launches]
+    return Found(tuple(found), tuple(dict.fromkeys((*told, *reader.notes))))
+
+
+def _read(reader: Reader, root: Word, depth: int) -> None:
+    """Every server of a text, by what kind of text it is; of the files that it writes where it starts none itself."""
     text = root.text
     if _SIMULATED.search(text):
         for document in Yaml(root).documents():
@@ -64,21 +76,35 @@ def read_text(
     if reader.launches:
         pass
     elif _UNIT.search(text):
-        _unit(reader, root)
+        read_unit(reader, root)
     elif _YAML.search(text) and "\nvllm serve" not in "\n" + text:
         for document in Yaml(root).documents():
             _walk(reader, document, "", compose=isinstance(document, dict) and "apiVersion" not in document)
-    elif "LLM(" in text and "vllm serve" not in text:
+    elif _CALL.search(text) and "vllm serve" not in text:
         for model, settings, call in python_calls(root):
-            reader.launches.append(Launch(model, settings, (), call.span))
+            reader.launches.append(Launch(model, settings, (), call.span, written=False))
+    elif _FLAGS.search(text):
+        _flags_alone(reader, root)
     if not reader.launches:
         reader.shell(root, Around())
         _entries(reader, root)
     if not reader.launches:
-        for match in _QUOTED.finditer(text):
-            reader.shell(root.part(match.start(2), match.end(2)), Around())
-    found = [evolve(one, ray=reader.ray) for one in reader.launches]
-    return Found(tuple(found), tuple(reader.notes))
+        for start, end in (*inline(text), *(match.span(2) for match in _QUOTED.finditer(text))):
+            reader.shell(root.part(start, end), Around())
+    if not reader.launches:
+        for words in lists_of(root):
+            reader.command(Command(words), Around(entrypoint=words[0].text.startswith("-")))
+    documents, reader.documents = (reader.documents if depth < _DEPTH else []), []
+    for _, document in documents if not reader.launches else ():
+        _read(reader, document, depth + 1)
+
+
+def _flags_alone(reader: Reader, root: Word) -> None:
+    """A file of flags for `--config` that names its model, given by itself."""
+    for document in Yaml(root).documents()[:1]:
+        if isinstance(document, dict) and isinstance(document.get("model"), Word):
+            words = tuple(words_of_table(document))
+            reader.command(Command(words), Around(entrypoint=True))
 
 
 def _entries(reader: Reader, root: Word) -> None:
@@ -92,19 +118,6 @@ def _entries(reader: Reader, root: Word) -> None:
             reader.launches = launches
 
 
-def _unit(reader: Reader, root: Word) -> None:
-    """A systemd unit: `Environment=` and each `ExecStart=`, whose lines a backslash continues."""
-    for match in re.finditer(r"^\s*Environment\s*=(.*)$", root.text, re.MULTILINE):
-        inner = root.part(match.start(1), match.end(1))
-        for command in Shell(
-            evolve(inner, text="export " + inner.text, places=(0,) * 7 + inner.places), reader.variables, []
-        ).read():
-            del command
-    env = tuple(sorted((name, words[0]) for name, words in reader.variables.items() if words))
-    for match in re.finditer(r"^\s*ExecStart\s*=[-@:+!]*((?:.*\\[ \t]*\n)*.*)$", root.text, re.MULTILINE):
-        reader.shell(root.part(match.start(1), match.end(1)), Around(env=env))
-
-
 # YAML
 
 
@@ -116,6 +129,9 @@ def _walk(reader: Reader, node: Any, name: str, *, compose: bool) -> None:
         return
     if isinstance(node.get("modelURL"), Word):
         _helm(reader, node)
+        return
+    if isinstance(node.get("engine_kwargs"), dict):
+        _ray_serve(reader, node)
         return
     if any(isinstance(node.get(key), (list, Word)) for key in ("command", "args", "entrypoint")):
         _container(reader, node, name, compose=compose)
@@ -137,7 +153,7 @@ def _container(reader: Reader, node: dict[str, Any], name: str, *, compose: bool
         and not any(key in node for key in ("ipc", "shm_size"))
         and not _mounts_shm(node),
     )
-    around = _devices(around, node)
+    around = evolve(_devices(around, node), mounts=tuple(_mounts(node, reader.variables)))
     variables: Variables = {**reader.variables, **({} if compose else {key: (word,) for key, word in env.items()})}
     program, arguments = (
         (node.get("entrypoint"), node.get("command"))
@@ -152,8 +168,24 @@ def _container(reader: Reader, node: dict[str, Any], name: str, *, compose: bool
         rest = tuple(_words(arguments, variables, compose))
     saved = reader.variables
     reader.variables = {**variables, "@": rest}
-    reader.command(Command((*first, *rest)), evolve(around, entrypoint=not first))
+    # An image whose name does not say what it runs is taken for the engine's where it gets the engine's own flags.
+    engine = not first and (not around.image or runs_engine(around.image, rest))
+    reader.command(Command((*first, *rest)), evolve(around, entrypoint=engine))
     reader.variables = saved
+
+
+def _mounts(node: dict[str, Any], variables: Variables) -> Iterator[tuple[str, str]]:
+    """The volumes of a Compose service."""
+    volumes = node.get("volumes")
+    for volume in volumes if isinstance(volumes, list) else ():
+        if isinstance(volume, Word):
+            yield from mount_of(interpolate(volume, variables).text)
+        elif (
+            isinstance(volume, dict)
+            and isinstance(volume.get("target"), Word)
+            and isinstance(volume.get("source"), Word)
+        ):
+            yield volume["target"].text.rstrip("/"), volume["source"].text
 
 
 def _mounts_shm(node: dict[str, Any]) -> bool:
@@ -252,6 +284,15 @@ def _helm(reader: Reader, node: dict[str, Any]) -> None:
         entrypoint=True,
     )
     reader.command(Command(tuple(words)), around)
+
+
+def _ray_serve(reader: Reader, node: dict[str, Any]) -> None:
+    """An entry of `llm_configs` of Ray Serve: the engine's arguments under their Python names."""
+    loading = node.get("model_loading_config")
+    named = [loading.get(key) for key in ("model_source", "model_id")] if isinstance(loading, dict) else []
+    model = next((word for word in named if isinstance(word, Word)), None)
+    words = (*((model,) if model is not None else ()), *words_of_table(node["engine_kwargs"]))
+    reader.command(Command(words), Around(entrypoint=True))
 
 
 __all__ = ["Found", "read_text"]

@@ -9,10 +9,23 @@ from kcluster.catalog.engines import FlagTable
 from kcluster.importers.words import Problem, Setting, Word
 
 _NEGATIVE: Final = re.compile(r"-\d")
+_DASHES: Final = ("-", "\N{EN DASH}", "\N{EM DASH}")
+"""What flags begin with; the last two are what editors make of two hyphens."""
 
 
 def _is_flag(word: Word) -> bool:
-    return word.text.startswith("-") and not _NEGATIVE.match(word.text) and word.text != "-"
+    return word.text.startswith(_DASHES) and not _NEGATIVE.match(word.text) and word.text != "-"
+
+
+def _meant(name: str, table: FlagTable) -> str:
+    """The flag that a name with other dashes stands for (`—model`, `-model`, `--tp`), and `-O.key` as versions before 0.12 took it;
+    empty where that is none or several."""
+    bare = name.lstrip("".join(_DASHES))
+    if bare.startswith("O."):
+        return f"-cc{bare[1:]}" if table.match("-cc") is not None else ""
+    if len(bare) < 2:
+        return ""
+    return next((one for one in (f"--{bare}", f"-{bare}") if one != name and table.match(one) is not None), "")
 
 
 def read_flags(
@@ -35,7 +48,7 @@ def read_flags(
             continue
         joined: Word | None = None
         name, equals, _ = word.text.partition("=")
-        if equals and re.fullmatch(r"-[\w.-]*", name):
+        if equals and re.fullmatch(r"[-\N{EN DASH}\N{EM DASH}][\w.-]*", name):
             joined = word.part(len(name) + 1)
         elif " " in name.strip() and not word.unset:
             name = name.split()[0]
@@ -49,6 +62,13 @@ def read_flags(
                     help=f"write `{name}` and `{joined.text}` as two items, or `{name}={joined.text}`",
                 )
             )
+        meant = _meant(name, table) if not word.unset and table.match(name) is None else ""
+        if meant:
+            place = word.part(0, len(name)).span
+            problems.append(
+                Problem("KC801", f"the engine has no flag `{name}`: `{meant}` is one", place, fix=(place, meant))
+            )
+            name = meant
         setting, at = _setting(word, name, joined, words, at, table)
         settings.append(setting)
     return tuple(settings), tuple(loose), tuple(problems)

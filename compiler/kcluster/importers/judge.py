@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -25,7 +26,7 @@ ASSUMED: Final = "b300"
 """The card that stands in where none is given, for what does not depend on the card."""
 _WITHOUT_CARD: Final = (
     "KC0", "KC103", "KC107", "KC206", "KC209", "KC301", "KC302", "KC304", "KC305", "KC306", "KC307", "KC309", "KC310", "KC701", "KC703",
-    "KC801", "KC802", "KC804", "KC805",
+    "KC801", "KC802", "KC803", "KC804", "KC805",
 )  # fmt: skip
 # What hangs on the load, the router or the hosts, of which a command says nothing.
 _NOT_SAID: Final = (
@@ -67,7 +68,7 @@ def judge(command: Source, found: Found, hardware: Hardware, check: Check, *, ve
         hardware = evolve(hardware, gpus=f"{count} * {ASSUMED}" if count else ASSUMED)
     imported = to_spec(found.launches, hardware, version=version, notes=found.notes, load=False)
     kept = [
-        _relocated(finding, command, imported)
+        _relocated(finding, command, imported, version)
         for finding in concerning(imported, hardware, assumed, check)(imported.source.text)
     ]
     own: list[Diagnostic] = []
@@ -130,9 +131,12 @@ def _once(findings: list[Diagnostic]) -> Iterator[Diagnostic]:
         seen.add(key)
 
 
-def _relocated(finding: Diagnostic, command: Source, imported: Imported) -> Diagnostic:
+def _relocated(finding: Diagnostic, command: Source, imported: Imported, version: str) -> Diagnostic:
     """A finding of the spec on the command, in its words."""
     finding = _softened(finding, imported)
+    if not version and finding.severity == "error" and _of_a_version(finding, imported):
+        unsaid = "the command does not say which version it is for: the newest was taken"
+        finding = evolve(finding, severity="warning", notes=(*finding.notes, unsaid))
     place = _origin(finding.span, imported) or _anchor(imported.launches[0])
     anchors = [_anchor(launch) for launch in imported.launches]
     labels, notes = [], list(finding.notes)
@@ -158,8 +162,22 @@ def _relocated(finding: Diagnostic, command: Source, imported: Imported) -> Diag
     )
 
 
+def _of_a_version(finding: Diagnostic, imported: Imported) -> bool:
+    """Whether an earlier version would not say so, and the command does not say which version it is for."""
+    if all(launch.version for launch in imported.launches):
+        return False
+    limit = finding.code == "KC207" and not any(launch.setting("--max-num-seqs") for launch in imported.launches)
+    return limit or _EARLIER.search(finding.message) is not None
+
+
+_EARLIER: Final = re.compile(r"it was last seen in|has no quantization method for|does not list")
+
+
 def _softened(finding: Diagnostic, imported: Imported) -> Diagnostic:
     """What the catalog does not know is no mistake of a command."""
+    if finding.code == "KC306" and "Marlin" in finding.message and finding.severity == "error":
+        notes = (*finding.notes, "the engine may take another kernel, which is slower")
+        return evolve(finding, severity="warning", notes=notes)
     if finding.code == "KC106" and finding.severity == "error":
         notes = (*finding.notes, "the catalog may not know all of this model")
         return evolve(finding, severity="warning", notes=notes)

@@ -17,6 +17,13 @@ from kcluster.values import evolve, frozen
 _SHELLS: Final = ("bash", "sh", "dash", "zsh")
 _CONTAINERS: Final = ("docker", "podman", "nerdctl")
 _MODULES: Final = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server", "dynamo.vllm")
+_TELLING: Final = (
+    "--model",
+    "--tensor-parallel-size",
+    "--max-model-len",
+    "--gpu-memory-utilization",
+    "--served-model-name",
+)
 # Options of `docker run` that take no value; every other takes one.
 _BARE: Final = frozenset(
     [
@@ -45,6 +52,7 @@ _BARE: Final = frozenset(
         "--tls-verify",
     ]
 )
+_ENV: Final = re.compile(r"([A-Za-z_]\w*)=")
 _TAG: Final = re.compile(r":v?([0-9]{1,4}\.[0-9]{1,4}(?:\.[0-9]{1,4})?)")
 
 
@@ -61,6 +69,8 @@ class Around:
     """Whether the image's own entry point, the API server, gets the words."""
     small_shm: bool = False
     notes: tuple[str, ...] = ()
+    mounts: tuple[tuple[str, str], ...] = ()
+    """Places in the container with what lies there outside of it."""
 
 
 class Reader:
@@ -76,10 +86,15 @@ class Reader:
         self.open_file = open_file
         self.launches: list[Launch] = []
         self.notes: list[str] = []
+        self.documents: list[tuple[str, Word]] = []
+        """Here-documents of the text: files that it writes itself."""
         self.ray = False
 
     def shell(self, text: Word, around: Around, depth: int = 0) -> None:
-        for command in Shell(text, self.variables, self.notes).read():
+        shell = Shell(text, self.variables, self.notes)
+        commands = shell.read()
+        self.documents += shell.documents
+        for command in commands:
             self.command(command, around, depth)
 
     def command(self, command: Command, around: Around, depth: int = 0) -> None:
@@ -87,9 +102,9 @@ class Reader:
         words = command.words
         env = {**dict(around.env), **dict(command.env)}
         around = evolve(around, env=tuple(sorted(env.items())))
-        words, around = _without_env(words, around)
-        container = next((n for n, word in enumerate(words[:3]) if _base(word) in _CONTAINERS), None)
+        container = next((n for n, word in enumerate(words) if _base(word) in _CONTAINERS), None)
         if container is not None and any(word.text == "run" for word in words[container + 1 : container + 3]):
+            around = _with_env(words[:container], around)
             words, around = _container(words[container + 1 :], around)
         if any(_base(word) == "ray" and after.text == "start" for word, after in pairwise(words)):
             self.ray = True
@@ -99,7 +114,7 @@ class Reader:
             return
         start = _server(words)
         if start is not None:
-            self._launch(words[start:], words, around)
+            self._launch(words[start:], words, _with_env(words[:start], around))
         elif around.entrypoint:
             self._launch(words, words, around)
 
@@ -150,6 +165,7 @@ class Reader:
                 small_shm=around.small_shm,
                 notes=tuple(notes),
                 problems=(*problems, *_about_env(around)),
+                outside=_outside(model, around),
             )
         )
 
@@ -158,7 +174,10 @@ class Reader:
         config = next((one for one in reversed(settings) if one.flag == "--config" and one.values), None)
         if config is None:
             return ()
-        text = self.open_file(config.text) if self.open_file is not None and not config.unset else None
+        name = config.text.rpartition("/")[2]
+        text = next((body.text for path, body in self.documents if path.rpartition("/")[2] == name), None)
+        if text is None and self.open_file is not None and not config.unset:
+            text = self.open_file(config.text)
         if text is None:
             self.notes.append(f"{config.text}, which --config names, could not be read")
             return ()
@@ -192,6 +211,8 @@ def _server(words: tuple[Word, ...]) -> int | None:
             return at + 2
         if word.text == "-m" and after in _MODULES:
             return at + 2
+        if word.text.startswith("vllm.entrypoints.cli") and after == "serve":
+            return at + 2
         if word.text.endswith("openai/api_server.py"):
             return at + 1
     return None
@@ -206,15 +227,10 @@ def _inner_shell(words: tuple[Word, ...]) -> Word | None:
     return None
 
 
-def _without_env(words: tuple[Word, ...], around: Around) -> tuple[tuple[Word, ...], Around]:
-    """Without `sudo`, and with what `env NAME=value` sets."""
-    given = dict(around.env)
-    while words and words[0].text in ("sudo", "exec", "nohup", "env"):
-        words = words[1:]
-        while words and (match := re.match(r"([A-Za-z_]\w*)=", words[0].text)):
-            given[match[1]] = words[0].part(match.end())
-            words = words[1:]
-    return words, evolve(around, env=tuple(sorted(given.items())))
+def _with_env(words: tuple[Word, ...], around: Around) -> Around:
+    """With what stands as NAME=value before a program: `sudo NAME=value`, `env NAME=value`."""
+    found = [(match[1], word.part(match.end())) for word in words if (match := _ENV.match(word.text))]
+    return evolve(around, env=tuple(sorted({**dict(around.env), **dict(found)}.items()))) if found else around
 
 
 def _container(words: tuple[Word, ...], around: Around) -> tuple[tuple[Word, ...], Around]:
@@ -243,12 +259,42 @@ def _container(words: tuple[Word, ...], around: Around) -> tuple[tuple[Word, ...
             around = evolve(around, name=value.text)
         elif name == "--entrypoint":
             entrypoint = value
+        elif name in ("-v", "--volume", "--mount"):
+            around = evolve(around, mounts=(*around.mounts, *mount_of(value.text)))
     image = words[at].text if at < len(words) else ""
     rest = words[at + 1 :]
     if entrypoint is not None and entrypoint.text:
         rest = (entrypoint, *rest)
-    own = entrypoint is None and _server(rest) is None and "vllm" in image
+    own = entrypoint is None and _server(rest) is None and runs_engine(image, rest)
     return rest, evolve(around, env=tuple(sorted(env.items())), image=image, entrypoint=own, small_shm=small)
+
+
+def runs_engine(image: str, words: tuple[Word, ...]) -> bool:
+    """Whether an image's own entry point is the engine's server: by the image's name, else by flags that only it has."""
+    return "vllm" in image.lower() or any(word.text.partition("=")[0] in _TELLING for word in words)
+
+
+def mount_of(text: str) -> tuple[tuple[str, str], ...]:
+    """`HOST:CONTAINER[:ro]` or `type=bind,source=…,target=…` as (place in the container, place outside); empty for neither."""
+    if "=" in text:
+        parts = dict(part.partition("=")[::2] for part in text.split(","))
+        pair = (
+            next((parts[key] for key in ("target", "destination", "dst") if key in parts), ""),
+            next((parts[key] for key in ("source", "src") if key in parts), ""),
+        )
+        return (pair,) if all(pair) else ()
+    found = re.fullmatch(r"(.+?):(/[^:]*)(:[a-zA-Z,]+)?", text)
+    return ((found[2].rstrip("/"), found[1]),) if found else ()
+
+
+def _outside(model: Word | None, around: Around) -> str:
+    """Where the model's folder lies outside of the container, by the mount that holds it."""
+    text = model.text.rstrip("/") if model is not None else ""
+    if not text.startswith("/"):
+        return ""
+    found = [(inner, outer) for inner, outer in around.mounts if text == inner or text.startswith(inner + "/")]
+    inner, outer = max(found, key=lambda pair: len(pair[0]), default=("", ""))
+    return outer.rstrip("/") + text[len(inner) :] if inner else ""
 
 
 def _cards(around: Around, text: str) -> Around:
@@ -283,48 +329,3 @@ def _about_env(around: Around) -> Iterable[Problem]:
             word.span,
             help="name the interface that the nodes reach each other by, such as `eth0`",
         )
-
-
-def python_calls(text: Word) -> list[tuple[Word | None, tuple[Setting, ...], Word]]:
-    """`LLM(model=…, tensor_parallel_size=…)` of Python text, with names that plain assignments set."""
-    import ast
-
-    try:
-        tree = ast.parse(text.text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    starts = [0]
-    for line in text.text.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    known: dict[str, ast.expr] = {}
-    found: list[tuple[Word | None, tuple[Setting, ...], Word]] = []
-
-    def word_of(node: ast.expr) -> Word:
-        first = starts[node.lineno - 1] + node.col_offset
-        last = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
-        part = text.part(first, last)
-        value = known.get(node.id, node) if isinstance(node, ast.Name) else node
-        if isinstance(value, ast.Constant):
-            shown = str(value.value)
-            return Word(shown, (part.span.start,) * len(shown), part.span)
-        return evolve(part, unset=(part.text,))
-
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            known[node.targets[0].id] = node.value
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "LLM":
-            model = word_of(node.args[0]) if node.args else None
-            settings = []
-            for keyword in node.keywords:
-                if keyword.arg is None:
-                    continue
-                value = word_of(keyword.value)
-                if keyword.arg == "model":
-                    model = value
-                    continue
-                flag = "--" + keyword.arg.replace("_", "-")
-                switch = value.text in ("True", "False")
-                settings.append(Setting(flag, () if switch else (value,), value.span, "", value.text != "False"))
-            found.append((model, tuple(settings), word_of(node)))
-    return found

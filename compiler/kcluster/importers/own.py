@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from kcluster.catalog.engines import FlagTable, FlagValue
+from kcluster.catalog.engines import FlagValue
 from kcluster.catalog.gpus import find_gpu
 from kcluster.diagnostics import Diagnostic
 from kcluster.diagnostics.types import Severity
@@ -49,6 +49,7 @@ def problems_of(launch: Launch, command: Source, hardware: Hardware, version: st
         *spoilt,
         *outside,
         *_format(launch),
+        *_dtype(launch, hardware),
         *_shared_memory(launch),
         *_nodes(launch, hardware, version),
         *_kernels(launch, hardware, version),
@@ -69,7 +70,7 @@ def findings(
     """
     for problem in problems:
         yield _found(problem, command)
-    yield from _flags(launch, command, table_of(version_of(launch, version)), everything=blind)
+    yield from _flags(launch, command, version, everything=blind)
     if blind:
         yield from _open(launch, command)
 
@@ -109,6 +110,21 @@ def _format(launch: Launch) -> Iterator[Problem]:
             f"`--quantization {quantization.text}` runs in float16 alone, not in {dtype.text}",
             dtype.span,
             help=f"`--quantization {quantization.text}_marlin`, or leave it out: the engine chooses the kernel",
+        )
+
+
+def _dtype(launch: Launch, hardware: Hardware) -> Iterator[Problem]:
+    """bfloat16 on a card that has none, for a model that is not known (the spec's rule says so of one that is)."""
+    dtype, found = launch.setting("--dtype"), find_gpu(_name(hardware))
+    if dtype is None or dtype.text != "bfloat16" or found is None or identify(launch).match is not None:
+        return
+    capability = found.card.compute_capability
+    if capability is not None and capability < (8, 0) and found.card.vendor == "nvidia":
+        yield Problem(
+            "KC803",
+            f"{found.card.name} has no bfloat16: its compute capability is {'.'.join(map(str, capability))}, and 8.0 has it",
+            dtype.span,
+            help="`--dtype half`",
         )
 
 
@@ -276,9 +292,10 @@ def _value(setting: Setting) -> FlagValue:
     return tuple(word.text for word in setting.values) if len(setting.values) > 1 else setting.text or setting.on
 
 
-def _flags(launch: Launch, command: Source, table: FlagTable, *, everything: bool) -> Iterator[Diagnostic]:
+def _flags(launch: Launch, command: Source, version: str, *, everything: bool) -> Iterator[Diagnostic]:
     """What the version's flag table says: of every flag where the spec could not be judged, else of those that a spec leaves out
     when their value is none."""
+    table = table_of(version_of(launch, version))
     for setting in launch.settings:
         if setting.unset or not (everything or setting.flag in _UNSAID):
             continue
@@ -289,7 +306,8 @@ def _flags(launch: Launch, command: Source, table: FlagTable, *, everything: boo
             if not everything and problem.kind not in ("value", "choice"):
                 continue
             # What a list does not hold a plug-in or a neighbouring version may.
-            severity: Severity = "warning" if problem.kind == "hint" else "error"
+            older = "last seen in" in problem.message and version_of(launch, version) is None
+            severity: Severity = "warning" if problem.kind == "hint" or older else "error"
             severity = "note" if problem.kind in ("uncertain", "deprecated") else severity
             help = (f"`{problem.nearest[0]}` is near",) if problem.nearest else ()
             yield Diagnostic("KC801", problem.message, command, setting.span, severity, help=help)

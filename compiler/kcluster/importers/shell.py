@@ -17,10 +17,14 @@ Variables = dict[str, tuple[Word, ...]]
 
 _FLAG_BELOW: Final = re.compile(r"\s*--?[a-zA-Z]")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*]")
+_FIELD: Final = re.compile(r"(?:\$\([^)]*\)+|`[^`]*`|\$\{[^}]*\}|\S)+")
+"""A field of a value in which something is unset: what stands for a command or a variable is not split."""
 _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=")
 _PLACEHOLDER: Final = re.compile(r"<[A-Za-z][^<>\n|;&]*>(?=\s|$)")
 _REDIRECTION: Final = re.compile(r"(?:\d*(?:>>?|<)|&>>?)(?:&\d|&-)?")
 _HEREDOC: Final = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
+_TARGET: Final = re.compile(r">>?\s*([^\s<>|&;]+)")
 _WORDS_OF_SHELL: Final = frozenset(
     {"if", "then", "else", "elif", "fi", "do", "done", "while", "until", "time", "!", "{", "}"}
 )
@@ -37,6 +41,8 @@ class Shell:
         self.word, self.text = text, text.text
         self.variables, self.notes = variables, notes
         self.commands: list[Command] = []
+        self.documents: list[tuple[str, Word]] = []
+        """Every here-document: the file that it is written to (empty where none is named) and its text."""
         self.words: list[Word] = []
         self.bare: list[bool] = []
         """Whether each word began without a quote, as an assignment or a keyword must."""
@@ -101,6 +107,10 @@ class Shell:
         if line < 0:
             return len(self.text)
         end = re.compile(rf"^\s*{match[2]}\s*$", re.MULTILINE).search(self.text, line + 1)
+        start = self.text.rfind("\n", 0, match.start()) + 1
+        target = _TARGET.search(self.text[start : match.start()] + self.text[match.end() : line])
+        body = self.word.part(line + 1, end.start() if end else None)
+        self.documents.append((target[1].strip("\"'") if target else "", body))
         return end.end() if end else len(self.text)
 
     # Words
@@ -135,7 +145,7 @@ class Shell:
                 at += 2
             elif char == "$" or char == "`":
                 values, at_after, missing = self.dollar(at)
-                unset += missing
+                unset += missing or _unset(values)
                 alone = not chars and self.text[at_after : at_after + 1] in ("", " ", "\t", "\n", "\r")
                 if values is not None and alone and not (missing and values):
                     self._add_fields(values, Span(at, at_after))
@@ -167,7 +177,7 @@ class Shell:
                     for value in values or ():
                         self._add([(c, at) for c in value.text], at, after, value.unset, False)
                     return -(after + 1)
-                unset += missing
+                unset += missing or _unset(values)
                 chars += [(c, at) for c in " ".join(word.text for word in values or ())]
                 at = after
             else:
@@ -177,19 +187,26 @@ class Shell:
 
     def _array(self, match: re.Match[str], at: int) -> int:
         """`NAME=( … )`: its words, read by themselves."""
-        depth, end, quote = 1, at + 1, ""
+        depth, end, quote, flat = 1, at + 1, "", ""
         while end < len(self.text) and depth:
             char = self.text[end]
+            if not quote and char == "#" and flat[-1:] in ("", " "):
+                stop = self.text.find("\n", end)
+                stop = len(self.text) if stop < 0 else stop
+                flat, end = flat + " " * (stop - end), stop
+                continue
             if quote:
                 quote = "" if char == quote else quote
             elif char in "\"'":
                 quote = char
             else:
                 depth += (char == "(") - (char == ")")
-            end += 1
+            continues = char == "\n" or (char == "\\" and self.text[end + 1 : end + 2] == "\n")
+            flat, end = flat + (" " if continues else char), end + 1
         inner = self.word.part(at + 1, end - 1)
-        flat = Word(inner.text.replace("\n", " "), inner.places, inner.span)
-        found = Shell(flat, self.variables, self.notes, self.depth + 1).read() if self.depth < _DEPTH else []
+        flat = flat[: len(inner.text)]
+        deeper = Shell(Word(flat, inner.places, inner.span), self.variables, self.notes, self.depth + 1)
+        found = deeper.read() if self.depth < _DEPTH else []
         words = tuple(word for command in found for word in command.words)
         old = self.variables.get(match[1], ()) if match[2] else ()
         self.variables[match[1]] = old + words
@@ -210,7 +227,7 @@ class Shell:
     def _add_fields(self, values: tuple[Word, ...], at: Span) -> None:
         """An unquoted variable gives as many words as its value has."""
         for value in values:
-            for field in value.text.split():
+            for field in _FIELD.findall(value.text) if value.unset else value.text.split():
                 self._add([(c, at.start) for c in field], at.start, at.end, value.unset, False)
 
     def _end(self) -> None:
@@ -228,7 +245,8 @@ class Shell:
         if exports:
             words = words[1:]
         while words and (match := _ASSIGNMENT.match(words[0].text)):
-            given.append((match[1], words[0].part(match.end())))
+            value = words[0].part(match.end())
+            given.append((match[1], _joined(self.variables.get(match[1], ()), value) if match[2] else value))
             words = words[1:]
             while exports and words and words[0].text.startswith("-"):
                 words = words[1:]
@@ -249,6 +267,12 @@ class Shell:
         if text[at] == "`":
             end = text.find("`", at + 1) + 1 or len(text)
             return (self._literal(at, end),), end, [text[at:end]]
+        if text.startswith("$((", at) and (end := text.find("))", at)) >= 0:
+            from kcluster.importers.arithmetic import computed
+
+            number = computed(text[at + 3 : end], self.variables)
+            if number is not None:
+                return (Word(number, (self.word.places[at],) * len(number), self._span(at, end + 2)),), end + 2, []
         if text.startswith("$(", at):
             end = _closing(text, at + 1, "(", ")")
             return (self._literal(at, end),), end, [text[at:end]]
@@ -267,7 +291,7 @@ class Shell:
         return Word(part.text.replace("\n", " "), part.places, part.span, (part.text.strip("${}"),))
 
     def _braces(self, at: int, end: int, depth: int) -> tuple[tuple[Word, ...] | None, int, list[str]]:
-        match = _NAME.match(self.text, at + 2)
+        match = _PARAMETER.match(self.text, at + 2)
         if match is None or depth > _DEPTH:
             return (self._literal(at, end),), end, [self.text[at + 2 : end - 1]]
         found = self.variables.get(match[0])
@@ -319,6 +343,17 @@ def _expanded(chars: list[tuple[str, int]], marks: set[int]) -> list[list[tuple[
             parts = [chars[one + 1 : two] for one, two in pairwise(cuts)]
             return [[*chars[:start], *part, *chars[cuts[-1] + 1 :]] for part in parts]
     return [chars]
+
+
+def _unset(values: tuple[Word, ...] | None) -> list[str]:
+    return [name for word in values or () for name in word.unset]
+
+
+def _joined(before: tuple[Word, ...], word: Word) -> Word:
+    """`NAME+=text`: what a variable held, with a text behind it."""
+    for one in reversed(before):
+        word = Word(one.text + word.text, one.places + word.places, word.span, (*one.unset, *word.unset))
+    return word
 
 
 def _closing(text: str, at: int, opening: str, closing: str) -> int:

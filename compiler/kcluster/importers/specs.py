@@ -11,7 +11,7 @@ from kcluster.catalog.formats import checkpoint_suffix
 from kcluster.importers.defaults import cut_defaults, limit_defaults
 from kcluster.importers.machines import Hardware, write_hardware
 from kcluster.importers.models import Identified, identify
-from kcluster.importers.words import Launch, Setting, count_of
+from kcluster.importers.words import Launch, Setting, count_of, size_of
 from kcluster.importers.writing import Line, Path, Writer, quote, walk
 from kcluster.source import Source, Span
 from kcluster.spec.stretching import stretched_positions
@@ -250,9 +250,7 @@ def _sla(writer: Writer, launch: Launch, model: Identified, name: str, load: boo
         writer.block(("sla", name), f"sla {name}", [*rest, *said])
         return
     lines = [Line("concurrency", "1", comment="a command does not say its load: set what you expect")]
-    if context and (
-        (load and setting is not None) or ((count_of(context) or _DEFAULT_CONTEXT + 1) <= _DEFAULT_CONTEXT)
-    ):
+    if context and ((load and setting is not None) or ((size_of(context) or _DEFAULT_CONTEXT + 1) <= _DEFAULT_CONTEXT)):
         lines.append(Line("context", context, setting.span if setting else launch.span, setting))
     writer.block(("sla", name), f"sla {name}", lines)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from kcluster.source import Span
@@ -103,6 +104,8 @@ class Launch:
         gpus, replicas, weights: what a description says that a command cannot; empty and 1 elsewhere.
         load: of the SLA, each an attribute with its sign and the value.
         open: whether axes that are not said are open, and not what the engine takes by itself.
+        outside: where the model lies outside of its container, empty where no mount says so.
+        written: whether it is shell text, into which flags can be written.
     """
 
     model: Word | None
@@ -123,10 +126,18 @@ class Launch:
     weights: str = ""
     load: tuple[tuple[str, str], ...] = ()
     open: bool = False
+    outside: str = ""
+    written: bool = True
 
     def setting(self, flag: str) -> Setting | None:
         """The last of a flag, which is the one that counts."""
         return next((one for one in reversed(self.settings) if one.flag == flag and not one.key), None)
+
+
+def size_of(text: str) -> int | None:
+    """A number of tokens as flags take it: `8192`, `8k` of 1,000, `8K` of 1,024; None for anything else."""
+    found = re.fullmatch(r"([0-9]{1,12})(?:\.0)?([kKmM]?)", text)
+    return int(found[1]) * {"": 1, "k": 10**3, "m": 10**6, "K": 2**10, "M": 2**20}[found[2]] if found else None
 
 
 def count_of(text: str) -> int | None:

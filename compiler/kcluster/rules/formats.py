@@ -195,8 +195,9 @@ def format_mismatch(spec: Spec) -> Iterator[Diagnostic]:
 
 
 def _same_family(one: str, other: str) -> bool:
-    """Formats that a name does not tell apart: the 16-bit kinds, and fp8 with or without blocks."""
-    families = (("bf16", "fp16"), ("fp8", "fp8-block"))
+    """Formats that a name does not tell apart: the 16-bit kinds, fp8 with or without blocks, and groups of one size or another."""
+    grouped = tuple((name, f"{name}-g64", f"{name}-g32") for name in ("awq-int4", "gptq-int4", "w4a16"))
+    families = (("bf16", "fp16"), ("fp8", "fp8-block"), *grouped)
     return any(one in family and other in family for family in families)
 
 
