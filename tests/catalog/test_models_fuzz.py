@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from kcluster.catalog.models import find_model, model_ids, read_row
 from kcluster.physics.cut import Cut
 from kcluster.physics.parameters import parameters
 from kcluster.physics.weights import stage_weights, weight_bytes
+from tests.catalog.test_models_families import CONFIGS, PUBLISHED
 
 MODEL_TYPES = model_types()
 CASES = int(os.environ.get("KCLUSTER_FUZZ", "1500"))
@@ -32,43 +34,46 @@ HOSTILE: tuple[Any, ...] = (
 
 
 def rows() -> list[dict[str, Any]]:
-    """Real configs to start from: those of the catalog's rows."""
+    """Real configs to start from: those of the catalog's rows, and of families that have none."""
     found = []
     for model in model_ids():
         match = find_model(model)
         assert match is not None
         found.append(json.loads(json.dumps(read_row(match.row))))
+    found += [{"model_type": kind, **config} for kind, config, _ in (*CONFIGS, *PUBLISHED)]
     return found
 
 
 ROWS = rows()
 
 
+def tables(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """A config and every table inside it."""
+    found = [config]
+    for value in config.values():
+        found += tables(value) if isinstance(value, dict) else []
+    return found
+
+
 def mutated(base: dict[str, Any], chance: random.Random) -> dict[str, Any]:
-    """A config with a few fields dropped, replaced by anything, or taken from another family."""
-    config = dict(base)
+    """A config with a few fields, at any depth, dropped, replaced by anything, or taken from another family."""
+    config: dict[str, Any] = copy.deepcopy(base)
     for _ in range(chance.choice((1, 1, 2, 4))):
-        name = chance.choice(sorted(config))
-        act = chance.random()
-        if act < 0.25:
-            config.pop(name)
-        elif act < 0.35 and isinstance(config[name], dict):
-            inner = dict(config[name])
-            for key in list(inner)[: chance.randint(0, len(inner))]:
-                inner[key] = chance.choice(HOSTILE)
-            config[name] = inner
+        table = chance.choice(tables(config))
+        if not table:
+            continue
+        name = chance.choice(sorted(table))
+        if chance.random() < 0.25:
+            table.pop(name)
+        elif chance.random() < 0.1 and isinstance(table[name], list):
+            table[name] = [*table[name], chance.choice(HOSTILE)]
         else:
-            config[name] = chance.choice(HOSTILE)
-        if not config:
-            break
+            table[name] = chance.choice(HOSTILE)
     if chance.random() < 0.2:
         config["model_type"] = chance.choice(MODEL_TYPES)
     if chance.random() < 0.15:
-        config = {
-            "model_type": config.get("model_type"),
-            "text_config": config,
-            "vision_config": chance.choice(HOSTILE),
-        }
+        kind = config.get("model_type")
+        config = {"model_type": kind, "text_config": config, "vision_config": chance.choice(HOSTILE)}
     return config
 
 
