@@ -97,7 +97,7 @@ class Limits:
     conv_bytes: int = 2
     """Bytes of a value of a recurrent layer's convolution state."""
     ssm_bytes: int | None = None
-    """Bytes of a value of its other state, None for the model's own."""
+    """Bytes of a value of its other state, None for the model's own, which is no smaller than the convolution's."""
     language_model_only: bool = False
     video: bool = True
     """Whether requests may have videos; `--limit-mm-per-prompt` can say that they have none."""

@@ -68,18 +68,22 @@ def state_bytes(
     mixer: Mixer, hidden: int, tp: int, speculative: int = 0, conv_bytes: int = 2, ssm_bytes: int | None = None
 ) -> float:
     """Bytes of the recurrent state of one sequence in one layer on one of `tp` ranks; 0 for attention. `conv_bytes` and `ssm_bytes` are
-    of one value of the convolution's and of the other state, None for the model's own.
+    of one value of the convolution's and of the other state, None for what the model's own is: no smaller than the convolution's.
 
     Speculative tokens lengthen the convolution's state. Source: vLLM, `layers/mamba/mamba_utils.py`.
     """
     if isinstance(mixer, DeltaNet):
         conv = recurrent_channels(mixer, hidden) / tp * (mixer.conv_kernel - 1 + speculative) * conv_bytes
-        return conv + mixer.value_heads / tp * mixer.value_dim * mixer.key_dim * (ssm_bytes or mixer.state_bytes)
+        return conv + mixer.value_heads / tp * mixer.value_dim * mixer.key_dim * (
+            ssm_bytes or max(conv_bytes, mixer.state_bytes)
+        )
     if isinstance(mixer, Mamba):
         groups = mixer.groups if mixer.groups % tp == 0 else tp
         channels = mixer.inner + (2 * groups * mixer.state if mixer.version == 2 else 0)
         taps = mixer.conv_kernel - 1 + (speculative if mixer.version == 2 else 0)
-        return channels / tp * taps * conv_bytes + mixer.inner / tp * mixer.state * (ssm_bytes or mixer.state_bytes)
+        return channels / tp * taps * conv_bytes + mixer.inner / tp * mixer.state * (
+            ssm_bytes or max(conv_bytes, mixer.state_bytes)
+        )
     if isinstance(mixer, ShortConvolution):
         return hidden / tp * (mixer.kernel - 1 + speculative) * conv_bytes
     return 0.0

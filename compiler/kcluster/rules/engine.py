@@ -7,6 +7,8 @@ from typing import Final
 
 from kcluster.diagnostics import Diagnostic, Edit, Fix
 from kcluster.diagnostics.wording import plain_slip
+from kcluster.physics.kv import default_prefix_caching
+from kcluster.planner.case import engine_of, pins_of
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.rules.finding import Mark, Place, finding, place_of, written
 from kcluster.rules.registry import rule
@@ -24,7 +26,7 @@ def version_mark(engine: EngineSpec) -> Mark | None:
 def unknown_flag(spec: Spec) -> Iterator[Diagnostic]:
     """
     What it checks
-    Each flag of `args` is one that the engine's version has, with a value that it takes.
+    Each flag of `args` is one that the engine's version has, with a value that it takes, and that it takes beside this model.
 
     Why
     An engine refuses an unknown flag before it loads anything; flags come and go with every release, and a command copied from a thread of last year has
@@ -61,7 +63,8 @@ def unknown_flag(spec: Spec) -> Iterator[Diagnostic]:
     The nearest name, or what took the flag's place; the message says in which versions it is known.
 
     Source
-    The flag tables of `kcluster catalog list engines`, made from the real argument parsers of vLLM 0.11, 0.32 and 0.33.
+    The flag tables of `kcluster catalog list engines`, made from the real argument parsers of vLLM 0.11, 0.32 and 0.33; vLLM 0.33,
+    `v1/core/kv_cache_planning.py` ("Failed to promote local KV cache specs") and `config/vllm.py` (validate_mamba_block_size).
     """
     from kcluster.catalog.engines import flag_table
 
@@ -82,6 +85,31 @@ def unknown_flag(spec: Spec) -> Iterator[Diagnostic]:
                     help=(f"{quoted(problem.nearest)} is near",) if problem.nearest else (),
                     fixes=_rename(name, problem.nearest) if problem.kind == "unknown" else (),
                 )
+            match = table.match(name.value)
+            because = _not_for_this_model(serve, match.canonical, value.value) if match is not None else ""
+            if because:
+                yield finding(
+                    "KC801",
+                    f"`{name.value}` {because}",
+                    _key(name),
+                    help=("leave the flag out",),
+                    fixes=_left_out(name),
+                )
+
+
+def _not_for_this_model(serve: ServeSpec, flag: str, value: ArgumentValue) -> str:
+    """Why the engine refuses a flag that it has, beside this model; empty where it does not."""
+    architecture = serve.model.architecture.value
+    if value is False or serve.engine.name.value != "vllm" or not architecture.recurrent:
+        return ""
+    if flag == "--disable-hybrid-kv-cache-manager" and architecture.attention is not None:
+        return "is refused here: recurrent states and attention cannot be laid out as one kind"
+    if flag == "--mamba-block-size":
+        caching = pins_of(serve).prefix_caching
+        version = engine_of(serve)
+        if not (default_prefix_caching(architecture, version) if caching is None else caching):
+            return "is refused without prefix caching, which keeps the states that it sizes"
+    return ""
 
 
 def _ticked(message: str, name: str) -> str:

@@ -6,7 +6,7 @@ engine's own classes.
 
 A question: `{"model": {…config.json…}, "flags": […], "kv_bytes": N}`. Without `kv_bytes` only the configuration is checked. With
 `"like_gpu": true` what the CPU platform changes is put back to what GPUs have: two batches in flight, blocks that are
-multiples of 16, the model's own type of recurrent state.
+multiples of 16, the model's own type of recurrent state, and Hopper's kernel for sparse latent attention.
 """
 
 from __future__ import annotations
@@ -207,7 +207,10 @@ class Engine:
         config.compilation_config.static_forward_context.clear()
         with set_current_vllm_config(config):
             with torch.device("meta"), set_default_torch_dtype(config.model_config.dtype):
-                model = initialize_model(vllm_config=config)
+                models = [initialize_model(vllm_config=config)]
+                drafts = config.speculative_config
+                if drafts is not None and stage == config.parallel_config.pipeline_parallel_size - 1:
+                    models.append(initialize_model(vllm_config=config, model_config=drafts.draft_model_config))
             current_platform.update_block_size_for_backend(config)
             found = {}
             for name, layer in get_layers_from_vllm_config(config, AttentionLayerBase).items():
@@ -219,7 +222,7 @@ class Engine:
                 if isinstance(spec, AttentionSpec):
                     spec = layer.get_attn_backend().customize_spec(spec)
                 found[name] = spec
-        del model
+        del models
         gc.collect()
         return found
 
@@ -247,6 +250,21 @@ class as_on_gpu:
         self.undo.append(lambda: setattr(holder, name, before))
         setattr(holder, name, value)
 
+    def _sparse_kernel(self) -> None:
+        """Sparse latent attention by the kernel of Hopper, which is imported and not called; its scratch space is another's."""
+        from vllm.platforms.cpu import CpuPlatform
+        from vllm.v1.attention.backends.mla import flashmla_sparse as sparse
+
+        pick = CpuPlatform.get_attn_backend_cls
+        kernel = f"{sparse.__name__}.FlashMLASparseBackend"
+        scratch = types.SimpleNamespace(get_simultaneous=lambda *sizes: None)
+
+        def picked(backend: Any, attn_selector_config: Any, num_heads: int | None = None) -> str:
+            return kernel if attn_selector_config.use_sparse else pick(backend, attn_selector_config, num_heads)
+
+        self._set(CpuPlatform, "get_attn_backend_cls", staticmethod(picked))
+        self._set(sparse, "current_workspace_manager", lambda: scratch)
+
     def batches_overlap(self) -> None:
         """As with the newer model runner, which needs Triton: one batch more in flight than there are stages."""
         from vllm.config import VllmConfig
@@ -262,6 +280,7 @@ class as_on_gpu:
             self._set(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
             sizes = staticmethod(lambda spec=None: [MultipleOf(16)])
             self._set(CPUAttentionBackend, "get_supported_kernel_block_sizes", sizes)
+            self._sparse_kernel()
         return self
 
     def __exit__(self, *_: object) -> None:
