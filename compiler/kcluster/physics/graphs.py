@@ -12,17 +12,17 @@ from kcluster.physics.architecture import Architecture
 from kcluster.physics.cut import EngineVersion, Limits
 from kcluster.physics.kv import since
 from kcluster.physics.memory_terms import (
-    SECOND_RUNNER_SINCE,
     MemoryConstants,
     added,
     scaled,
-    second_runner,
 )
+from kcluster.physics.runner import ALWAYS_SINCE, second_runner
 from kcluster.units import Figure, derive
 
 IN_BUDGET_SINCE = (0, 21)
 """From vLLM 0.21 an estimate of what CUDA graphs will take is subtracted before the KV cache is sized; 0.20 logs it only. The
-second model runner estimated 0 until 0.29 (vLLM issue 49224)."""
+second model runner estimated 0 until 0.29 (vLLM issue 49224, pull 53306)."""
+ESTIMATED_BY_BOTH_SINCE = ALWAYS_SINCE
 
 WHOLE_SINCE = (0, 11)
 """Before, only the pieces between attention layers were captured."""
@@ -35,7 +35,7 @@ def in_budget(arch: Architecture, engine: EngineVersion) -> bool:
     """Whether the engine subtracts an estimate of its graphs before it sizes the KV cache."""
     if not since(engine, IN_BUDGET_SINCE):
         return False
-    return since(engine, SECOND_RUNNER_SINCE) or not second_runner(arch, engine)
+    return since(engine, ESTIMATED_BY_BOTH_SINCE) or not second_runner(arch, engine)
 
 
 @lru_cache(maxsize=256)

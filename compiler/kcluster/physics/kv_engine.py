@@ -11,15 +11,9 @@ from kcluster.physics.architecture import Architecture, DeltaNet, GroupedAttenti
 from kcluster.physics.cut import Cut, EngineVersion, Limits, StateMode
 from kcluster.physics.hardware import Card
 from kcluster.physics.kv_layers import since
+from kcluster.physics.runner import second_runner
 
 BATCHES_IN_FLIGHT_SINCE = (0, 26)
-SECOND_RUNNER_SINCE = (0, 29)
-"""From here on the newer model runner, which overlaps batches in a pipeline too, is taken for every model."""
-SECOND_RUNNER_EXPERTS: Final = frozenset(
-    {"DeepseekV2ForCausalLM", "DeepseekV4ForCausalLM", "GraniteMoeForCausalLM", "Qwen2MoeForCausalLM"}
-)
-"""Mixtures of experts that it was taken for before."""
-
 HYBRID_PREFIX_CACHING_SINCE = (0, 26)
 STATES_CACHED_SINCE = (0, 12)
 ALIGNED_STATES_SINCE = (0, 15)
@@ -58,17 +52,11 @@ def in_flight_tokens(arch: Architecture, limits: Limits, cut: Cut, engine: Engin
     that the scheduler keeps in flight (vLLM, `config/vllm.py`, max_concurrent_batches)."""
     if not since(engine, BATCHES_IN_FLIGHT_SINCE):
         batches = 1
-    elif limits.async_scheduling and (cut.pp == 1 or _second_runner(arch, engine)):
+    elif limits.async_scheduling and (cut.pp == 1 or second_runner(arch, engine)):
         batches = cut.pp + 1
     else:
         batches = cut.pp
     return batches * limits.max_num_batched_tokens
-
-
-def _second_runner(arch: Architecture, engine: EngineVersion) -> bool:
-    if since(engine, SECOND_RUNNER_SINCE):
-        return True
-    return arch.class_name in SECOND_RUNNER_EXPERTS or not (arch.moe or arch.recurrent)
 
 
 def keeps_windows(arch: Architecture, limits: Limits, engine: EngineVersion) -> bool:

@@ -12,6 +12,7 @@ from kcluster.physics.architecture import Architecture, DenseFfn, LatentAttentio
 from kcluster.physics.cut import Cut, EngineVersion, Limits
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.kv import recurrent_channels, since
+from kcluster.physics.runner import second_runner
 from kcluster.units import Figure, derive
 from kcluster.values import frozen
 
@@ -19,10 +20,6 @@ FUSED_SAMPLER_SINCE = (0, 17)
 MIXED_SAMPLER_UNTIL = (0, 11, 2)
 """Before 0.11.2 the engine sampled with FlashInfer where that was installed (container images), and sorted where not (wheels). A
 log says which: "Using FlashInfer for top-p & top-k sampling" or "FlashInfer is not available"."""
-
-SECOND_RUNNER_DENSE_SINCE = (0, 25)
-SECOND_RUNNER_SINCE = (0, 29)
-"""Releases from which the second model runner is the default: for dense models, for all (release notes; vLLM pulls 44443, 53183)."""
 
 KEPT_WORK_BUFFERS_SINCE = (0, 13)
 """From here the work buffers of the fused experts stay allocated (vLLM, v1/worker/workspace.py), so that they lie beside the
@@ -130,13 +127,6 @@ def widest_layer(arch: Architecture) -> tuple[int, int, int, int]:
         for mixer in layer.mixers:
             channels = max(channels, recurrent_channels(mixer, arch.hidden))
     return dense, expert, visited, channels
-
-
-def second_runner(arch: Architecture, engine: EngineVersion) -> bool:
-    """Whether the engine runs the model by its second model runner unless told otherwise."""
-    if since(engine, SECOND_RUNNER_SINCE):
-        return True
-    return since(engine, SECOND_RUNNER_DENSE_SINCE) and arch.moe is None and not arch.recurrent
 
 
 def added(name: str, parts: dict[str, Figure]) -> Figure:

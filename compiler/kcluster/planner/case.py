@@ -56,6 +56,7 @@ class Pins:
     ssm_bytes: int | None = None
     language_model_only: bool = False
     video: bool = True
+    sampler: Literal["", "sorted", "flashinfer"] = ""
     executor: Literal["mp", "ray"] | None = None
 
 
@@ -211,6 +212,7 @@ def pins_of(serve: ServeSpec) -> Pins:
         ssm_bytes=_VALUE_BYTES.get(str(arguments.get("--mamba-ssm-cache-dtype"))),
         language_model_only=arguments.get("--language-model-only") is True,
         video=_takes_video(arguments),
+        sampler=_sampler(engine),
         executor=_value(engine.executor),
     )
 
@@ -233,6 +235,14 @@ def flags_of(engine: EngineSpec) -> dict[str, ArgumentValue]:
         else:
             found[match.flag.name] = value.value is not True if match.negated else value.value
     return found
+
+
+def _sampler(engine: EngineSpec) -> Literal["", "sorted", "flashinfer"]:
+    """Which sampler the engine is told to take, by its variable; otherwise a build from before 0.11.2 takes what is installed."""
+    for name, value in engine.env:
+        if name.value == "VLLM_USE_FLASHINFER_SAMPLER":
+            return "flashinfer" if value.value.lower() in ("1", "true") else "sorted"
+    return ""
 
 
 def _switch(attribute: Value[bool] | None, raw: ArgumentValue | None) -> bool | None:

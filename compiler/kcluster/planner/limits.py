@@ -84,6 +84,7 @@ def first_limits(case: Case, cut: Cut, kv_format: KvFormat, card: Card) -> Limit
         ssm_bytes=case.pins.ssm_bytes,
         language_model_only=case.pins.language_model_only,
         video=case.pins.video,
+        sampler=case.pins.sampler,
         speculative_tokens=case.speculative_tokens,
         speculative_acceptance=case.speculative_acceptance,
         mtp=case.mtp,

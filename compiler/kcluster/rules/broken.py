@@ -14,7 +14,7 @@ from kcluster.physics.results import Memory
 from kcluster.planner.types import Plan, ServePlan, Violation
 from kcluster.rules.finding import Mark, Place, blame, finding, gpus_of, place_of, written
 from kcluster.rules.words import count, shown
-from kcluster.units import human
+from kcluster.units import GIB, human
 
 Marks = Callable[[ServePlan, Violation], Iterable[Mark | None]]
 Texts = Callable[[ServePlan, Violation], Iterable[str]]
@@ -88,14 +88,14 @@ def budget_mark(serve: ServePlan) -> Mark | None:
 def budget(memory: Memory, utilization: float) -> str:
     """The sum behind the KV cache of the tightest card, as people write it."""
     taken = " − ".join(
-        f"{shown(part).removesuffix(' GiB')} {name}"
+        f"{part.value / GIB:.1f} {name}"
         for name, part in (
             ("weights", memory.weights),
             ("activations", memory.activation),
             ("buffers", memory.non_torch),
             ("graphs", memory.cuda_graph),
         )
-        if part.value > 0
+        if part.value >= GIB / 20
     )
     left = memory.kv_cache
     result = f"{shown(left)} for KV" if left.value >= 0 else f"{human(-left.value, left.unit)} too little"
