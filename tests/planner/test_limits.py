@@ -143,6 +143,7 @@ def test_the_sampler_that_a_variable_names() -> None:
         assert memory is not None
         return memory.kv_cache.value
 
-    assert kv("1") > kv("0") + GIB / 2
+    # with FlashInfer the forward pass is the larger of the two, so that not all of 28 × 256 × 152,064 bytes is gained
+    assert kv("1") > kv("0") + GIB / 4
     memory = planned(text.replace("NAME", "OTHER")).serves[0].chosen.memory
     assert memory is not None and memory.kv_cache.value == kv("0")
