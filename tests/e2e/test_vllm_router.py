@@ -110,7 +110,7 @@ def test_clients_key_is_asked_for_and_engines_key_is_put_in_its_place(tmp_path: 
 
 def test_replicas_are_reached_past_the_proxy_of_the_host(tmp_path: Path) -> None:
     """A host has one where models are fetched by it; here nothing answers at its address."""
-    nowhere = {name: "http://127.0.0.1:9" for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy")}
+    nowhere = dict.fromkeys(("http_proxy", "HTTP_PROXY", "ALL_PROXY", "all_proxy"), "http://127.0.0.1:9")
     with routed(tmp_path, **nowhere) as case:
         assert asyncio.run(request(case.port))[0] == 200
         assert case.script("drain", f"127.0.0.1:{case.engine}").returncode == 0

@@ -25,6 +25,8 @@ def disagreements(files: Files) -> list[str]:
     for serve in plan["serves"]:
         if serve["engine"]["name"] == "vllm":
             found += _processes(files, serve)
+            found += _meetings(files, serve, plan["ports"])
+            found += _environment(files, serve)
         found += _rays(files, serve)
         found += _units(files, serve)
         found += _containers(files, serve)
@@ -117,6 +119,72 @@ def _processes(files: Files, serve: dict[str, Any]) -> Iterator[str]:
             cards = [sorted(cards).index(card) for card in cards]
         if serve["distribution"] != "ray" and seen != [",".join(str(card) for card in cards)]:
             yield f"{where}: sees cards {seen}, the plan has {process['gpus']}"
+
+
+def _flags(files: Files, process: dict[str, Any], serve: dict[str, Any]) -> dict[str, Any]:
+    config = files[process["file"].removesuffix(".sh") + ".yaml"]
+    return checker.read(checker.config_argv(config), _version(serve))
+
+
+EVERYWHERE = ("0.0.0.0", "::")
+
+
+def _meetings(files: Files, serve: dict[str, Any], ports: list[dict[str, Any]]) -> Iterator[str]:
+    """Servers listen where the plan says that they are reached, and the nodes of an engine meet at its first one, at the port
+    that the plan opens there."""
+    if serve["runtime"] == "kubernetes":
+        return
+    own = {
+        (row["host"], row["port"], row["what"]): row["reached_from"] for row in ports if row["serve"] == serve["name"]
+    }
+    heads = {process["replica"]: process["host"] for process in serve["processes"] if process["node_rank"] == 0}
+    for process in serve["processes"]:
+        where, flags, host = process["file"], _flags(files, process, serve), process["host"]
+        if process.get("port"):
+            reached = own.get((host, str(process["port"]), "engine"))
+            wanted = ("127.0.0.1",) if reached == "node" else (host, *EVERYWHERE)
+            if flags["host"] not in wanted:
+                yield f"{where}: listens on {flags['host']}, and is reached from {reached}"
+        for port, address, what in (
+            ("master_port", "master_addr", "nodes of one engine meet"),
+            ("data_parallel_rpc_port", "data_parallel_address", "ranks of one engine meet"),
+        ):
+            if port not in flags or (what.startswith("ranks") and serve["distribution"] != "dp"):
+                continue
+            head = heads[process["replica"]]
+            if flags[address] != head or (head, str(flags[port]), what) not in own:
+                yield f"{where}: meets the others at {flags[address]}:{flags[port]}, which the plan does not open"
+
+
+EXPORT = re.compile(r"^export (\w+)=(\S+)$", re.MULTILINE)
+
+
+def _environment(files: Files, serve: dict[str, Any]) -> Iterator[str]:
+    """Every node of an engine says its own address, the others' interface and the same of all else."""
+    if serve["runtime"] == "kubernetes":
+        return
+    alike: dict[str, dict[str, str]] = {}
+    for process in serve["processes"]:
+        found = dict(EXPORT.findall(files[process["file"]]))
+        ours = {"VLLM_HOST_IP": process["host"]} if process["node_rank"] or len(_hosts_of(serve, process)) > 1 else {}
+        for name, value in ours.items():
+            if found.pop(name, None) != value:
+                yield f"{process['file']}: {name} is not {value}"
+        if "VLLM_API_KEY" in found and not process.get("port"):
+            yield f"{process['file']}: answers nobody, and is given a key"
+        if process.get("port") and int(found.get("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", 75)) <= 60:
+            yield f"{process['file']}: idle connections end before the router's 60 s"
+        for name in ("CUDA_VISIBLE_DEVICES", "VLLM_API_KEY", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"):
+            found.pop(name, None)
+        alike[process["file"]] = found
+    first = next(iter(alike.values()), {})
+    for file, found in alike.items():
+        if found != first:
+            yield f"{file}: another environment than the first node's: {sorted(set(found.items()) ^ set(first.items()))}"
+
+
+def _hosts_of(serve: dict[str, Any], process: dict[str, Any]) -> set[str]:
+    return {other["host"] for other in serve["processes"] if other["replica"] == process["replica"]}
 
 
 def _rays(files: Files, serve: dict[str, Any]) -> Iterator[str]:

@@ -112,6 +112,26 @@ SPOILT = {
 }
 
 
+SPOILT_NODES = {
+    "another meeting": ("nodes/10.0.0.22/serve-chat.yaml", 'master-addr: "10.0.0.21"', 'master-addr: "10.0.0.22"'),
+    "another meeting port": ("nodes/10.0.0.22/serve-chat.yaml", "master-port: 29501", "master-port: 29511"),
+    "another address": ("nodes/10.0.0.22/serve-chat.sh", "VLLM_HOST_IP=10.0.0.22", "VLLM_HOST_IP=10.0.0.21"),
+    "another interface": ("nodes/10.0.0.22/serve-chat.sh", "GLOO_SOCKET_IFNAME=ib0", "GLOO_SOCKET_IFNAME=ib1"),
+    "another rank": ("nodes/10.0.0.22/serve-chat.yaml", "node-rank: 1", "node-rank: 0"),
+    "listens alone": ("nodes/10.0.0.21/serve-chat.yaml", '\nhost: "10.0.0.21"', '\nhost: "127.0.0.1"'),
+    "a key for nobody": ("nodes/10.0.0.22/serve-chat.sh", "export GLOO", "export VLLM_API_KEY=x\nexport GLOO"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT_NODES)
+def test_a_disagreement_of_nodes_would_be_seen(what: str) -> None:
+    path, old, new = SPOILT_NODES[what]
+    files = files_of(spec("tp 8 x pp 2", "shell").replace("hosts   = [", 'interface = "ib0"\n  hosts   = [', 1))
+    assert disagreements(files) == []
+    assert old in files[path], files[path]
+    assert len(disagreements({**files, path: files[path].replace(old, new)})) >= 2  # the hash is the one of both
+
+
 @pytest.mark.parametrize("what", SPOILT)
 def test_a_disagreement_would_be_seen(what: str) -> None:
     path, old, new = SPOILT[what]
