@@ -32,7 +32,7 @@ MAY = {
     "targets": {"planner", "spec", "physics", "catalog"},
     "render": {"diagnostics", "planner", "spec", "physics", "changes", "verify"},
     "changes": {"diagnostics", "planner", "render", "targets"},
-    "verify": {"catalog", "rules", "targets"},
+    "verify": {"catalog", "spec", "targets"},
     "importers": {"catalog", "spec", "syntax", "diagnostics", "physics"},
     "output": {"targets"},
     "fixes": {"diagnostics"},

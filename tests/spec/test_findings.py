@@ -23,6 +23,7 @@ ONE_MISTAKE = [
     ("model llama-70b {", "modle llama-70b {", "KC101", "modle", "`model`"),
     ("engine vllm {", "enigne vllm {", "KC101", "enigne", "`engine`"),
     ("router nginx {", "proxy nginx {", "KC101", "proxy", "engine"),
+    ("router nginx {", "nginx {", "KC101", "nginx", "`router nginx { … }`"),
     ("parallel {", "tp {", "KC101", "tp", "stand"),
     ("parallel { tp = 4, pp = 1, replicas = auto }", "sla { }", "KC101", "sla", "`serve`"),
     # KC102 unknown attribute
@@ -32,6 +33,8 @@ ONE_MISTAKE = [
     ("sla      = agents", "sla      = agents\n  max_model_len = 8K", "KC102", "max_model_len", "serve engine"),
     ("router nginx { listen = 8080 }", "router = nginx", "KC102", "router = nginx", "`router nginx { }`"),
     ("router nginx {", "engine = vllm\n  router nginx {", "KC102", "engine = vllm", "`engine` is a block"),
+    ("max_num_seqs           = 16", "tensor_parallel_size = 4", "KC102", "tensor_parallel_size", "`tp` in `parallel`"),
+    ("max_num_seqs           = 16", "kv_cache_dtype = fp8", "KC102", "kv_cache_dtype", "`kv_cache` in `engine`"),
     ("p2p = off", "pp2p = off", "KC102", "pp2p", "`p2p`"),
     # KC103 wrong kind
     ("3s", "2GB", "KC103", "2GB", "a time"),
@@ -53,7 +56,7 @@ ONE_MISTAKE = [
     ('["10.0.0.11"]', '["10.0.0.256"]', "KC103", '"10.0.0.256"', "address"),
     ('["10.0.0.11"]', "[]", "KC103", "[]", "empty"),
     ('["10.0.0.11"]', "[4]", "KC103", "4", "string"),
-    ("4 * rtx-5090", "4", "KC103", "4", "names no card"),
+    ("4 * rtx-5090", "4", "KC103", "4", "not a number"),
     ("x16", "16", "KC103", "16", "`x16`"),
     ("x16", "x5", "KC103", "x5", "`x16`"),
     ("pcie(5, x16, p2p = off)", "pcie", "KC103", "pcie", "pcie(5, x16)"),

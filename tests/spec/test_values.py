@@ -200,7 +200,8 @@ def test_a_variable_written_as_in_a_shell_is_no_secret(text: str) -> None:
 
 
 def test_a_flag_among_the_attributes_of_the_engine() -> None:
-    assert engine("tensor_parallel_size = 2").only().help == ("a flag of the engine goes into `args { … }`",)
+    assert engine("swap_space = 2").only().help == ("a flag of the engine goes into `args { … }`",)
+    assert engine("tensor_parallel_size = 2").only().help == ("that is `tp` in `parallel`",)
 
 
 def test_a_block_that_is_auto_is_left_out() -> None:

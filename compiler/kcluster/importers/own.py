@@ -15,12 +15,12 @@ from kcluster.importers.launches import table_of
 from kcluster.importers.machines import Hardware, degree, world
 from kcluster.importers.mangled import mangled
 from kcluster.importers.models import contradiction, identify
-from kcluster.importers.specs import PARALLEL
 from kcluster.importers.words import Launch, Problem, Setting, count_of
 from kcluster.physics.capacity import default_limits
 from kcluster.physics.constraints import ITEM_FLOOR_SINCE
 from kcluster.physics.cut import EngineVersion
 from kcluster.source import Source, Span
+from kcluster.spec.flags import PARALLEL
 
 _UNSAID: Final = (*PARALLEL, "--max-model-len", "--max-num-seqs", "--max-num-batched-tokens", "--port")
 """Flags that a spec leaves out where their value is not one, so that the spec's rules do not see them."""

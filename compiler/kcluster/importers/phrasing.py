@@ -6,7 +6,7 @@ import json
 import re
 from typing import Final
 
-from kcluster.importers.specs import ENGINE, PARALLEL, SWITCHES
+from kcluster.spec.flags import ENGINE, PARALLEL, SWITCHES
 
 FLAG_OF: Final = {
     **{key: flag for flag, key in (*PARALLEL.items(), *ENGINE.items(), *SWITCHES.items())},

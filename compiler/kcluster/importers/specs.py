@@ -14,33 +14,13 @@ from kcluster.importers.models import Identified, identify
 from kcluster.importers.words import Launch, Setting, count_of, size_of
 from kcluster.importers.writing import Line, Path, Writer, quote, walk
 from kcluster.source import Source, Span
+from kcluster.spec.flags import ENGINE, PARALLEL, PLACEMENT, SWITCHES
 from kcluster.spec.stretching import stretched_positions
 from kcluster.spec.text import SCRIPTS_OWN, refusal
 from kcluster.syntax.formatter import format_source
 from kcluster.syntax.parser import parse
 from kcluster.values import frozen
 
-PARALLEL: Final = {
-    "--tensor-parallel-size": "tp",
-    "--pipeline-parallel-size": "pp",
-    "--data-parallel-size": "dp",
-    "--decode-context-parallel-size": "dcp",
-}
-ENGINE: Final = {
-    "--gpu-memory-utilization": "gpu_memory_utilization",
-    "--max-model-len": "max_model_len",
-    "--max-num-seqs": "max_num_seqs",
-    "--max-num-batched-tokens": "max_num_batched_tokens",
-    "--kv-cache-dtype": "kv_cache",
-    "--dtype": "dtype",
-    "--host": "host",
-    "--port": "port",
-    "--distributed-executor-backend": "executor",
-}
-SWITCHES: Final = {
-    "--enable-prefix-caching": "prefix_caching",
-    "--enable-chunked-prefill": "chunked_prefill",
-}
 _KV: Final = {
     "auto": "auto", "bfloat16": "bf16", "float16": "fp16", "fp8": "fp8", "fp8_e4m3": "fp8", "nvfp4": "nvfp4",
     "fp8_e5m2": "fp8", "fp8_inc": "fp8", "fp8_ds_mla": "fp8",
@@ -49,22 +29,6 @@ _DTYPES: Final = {
     "bfloat16": "bfloat16", "float16": "float16", "half": "float16", "float32": "float32", "float": "float32",
 }  # fmt: skip
 _DRAFTS: Final = {"ngram": "ngram", "eagle": "eagle", "eagle3": "eagle", "draft_model": "draft"}
-_DROPPED: Final = frozenset(
-    [
-        "--nnodes",
-        "--node-rank",
-        "--master-addr",
-        "--master-port",
-        "--headless",
-        "--data-parallel-size-local",
-        "--data-parallel-start-rank",
-        "--data-parallel-rank",
-        "--data-parallel-address",
-        "--data-parallel-rpc-port",
-        "--data-parallel-backend",
-    ]
-)
-"""Where a rank sits: the plan's business."""
 _DEFAULT_CONTEXT: Final = 8192
 """The SLA's context where none is written."""
 _SECRET: Final = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY|CREDENTIAL")
@@ -315,7 +279,7 @@ def _unseen(launch: Launch) -> Iterator[str]:
     taken = sorted(key for key, _ in launch.env if key in SCRIPTS_OWN)
     if taken:
         yield f"variables that the start scripts use themselves are not carried over: {', '.join(taken)}"
-    dropped = sorted({setting.flag for setting in launch.settings if setting.flag in _DROPPED})
+    dropped = sorted({setting.flag for setting in launch.settings if setting.flag in PLACEMENT})
     if dropped:
         yield f"the plan places ranks itself: {', '.join(dropped)} left out"
 
@@ -387,7 +351,7 @@ def _arguments(launch: Launch, model: Identified, used: set[str]) -> Iterator[Li
     used = (
         used
         | set(PARALLEL)
-        | _DROPPED
+        | set(PLACEMENT)
         | {"--enable-expert-parallel", "--enable-eplb", "--revision", "--max-model-len", "--config"}
     )
     if _draft(launch):

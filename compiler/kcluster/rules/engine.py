@@ -14,6 +14,7 @@ from kcluster.rules.finding import Mark, Place, finding, place_of, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import quoted
 from kcluster.source import Span
+from kcluster.spec.flags import ATTRIBUTE_OF_FLAG, BLOCK_OF_ATTRIBUTE, PLACEMENT
 from kcluster.spec.removing import remove
 from kcluster.spec.types import ArgumentValue, EngineSpec, ServeSpec, Spec, Value
 
@@ -135,56 +136,8 @@ def _rename(name: Value[str], nearest: tuple[str, ...]) -> tuple[Fix, ...]:
     return (Fix(f"write `{nearest[0]}`", (edit,), "safe" if plain_slip(name.value, nearest[0]) else "unsafe"),)
 
 
-ATTRIBUTE_OF_FLAG: Final = {
-    "--tensor-parallel-size": "tp",
-    "--pipeline-parallel-size": "pp",
-    "--data-parallel-size": "dp",
-    "--enable-expert-parallel": "ep",
-    "--decode-context-parallel-size": "dcp",
-    "--enable-eplb": "eplb",
-    "--max-model-len": "max_model_len",
-    "--max-num-seqs": "max_num_seqs",
-    "--max-num-batched-tokens": "max_num_batched_tokens",
-    "--gpu-memory-utilization": "gpu_memory_utilization",
-    "--kv-cache-dtype": "kv_cache",
-    "--kv-offloading-size": "kv_offload",
-    "--enable-prefix-caching": "prefix_caching",
-    "--enable-chunked-prefill": "chunked_prefill",
-    "--dtype": "dtype",
-    "--distributed-executor-backend": "executor",
-    "--host": "host",
-    "--port": "port",
-    "--api-key": "api_key",
-    "--revision": "revision",
-    "--quantization": "weights",
-}
-"""Flags that an attribute of the language writes."""
-
-
 COMPILED: Final = ("tp", "pp", "dp", "ep", "dcp", "eplb", "host", "port", "executor")
 """Attributes whose flags are written by the plan whether or not the spec has them."""
-
-
-PLACEMENT: Final = (
-    "--nnodes",
-    "--node-rank",
-    "--master-addr",
-    "--master-port",
-    "--headless",
-    "--data-parallel-size-local",
-    "--data-parallel-start-rank",
-    "--data-parallel-rank",
-    "--data-parallel-address",
-    "--data-parallel-rpc-port",
-    "--data-parallel-backend",
-)
-"""Flags that say where a rank sits, which the plan decides and every node's script has its own of."""
-
-
-_BLOCK_OF: Final = dict.fromkeys(("tp", "pp", "dp", "ep", "dcp", "eplb"), "parallel") | {
-    "revision": "model",
-    "weights": "model",
-}
 
 
 @rule("KC802", stage="plan")
@@ -264,7 +217,7 @@ def _conflict(plan: ServePlan, flag: str, name: Value[str], value: Value[Argumen
     if attribute is None:
         return
     place = written(serve, attribute)
-    block = _BLOCK_OF.get(attribute, "engine")
+    block = BLOCK_OF_ATTRIBUTE.get(attribute, "engine")
     if place is not None:
         yield finding(
             "KC802",

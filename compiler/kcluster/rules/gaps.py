@@ -159,7 +159,7 @@ def _lacking_flags(plan: Plan, serve_plan: ServePlan) -> Iterator[Diagnostic]:
     version = serve_plan.serve.engine.version.value
     if version >= max(engine_versions("vllm")):
         return
-    from kcluster.rules.engine import ATTRIBUTE_OF_FLAG
+    from kcluster.spec.flags import ATTRIBUTE_OF_FLAG
     from kcluster.targets.layout import processes_of
     from kcluster.targets.vllm import lacking
 

@@ -68,7 +68,7 @@ def _some_cards(node: ValueNode, schema: AttributeSchema, place: Place) -> Any:
         count, item = counted, node.item
     if not isinstance(item, WordNode | StringNode):
         if isinstance(item, NumberNode):
-            return place.wrong("names no card: `4 * rtx-5090`", item.span)
+            return place.wrong("takes cards such as `4 * rtx-5090`, not a number", item.span)
         return place.wrong(f"is a count of cards such as `4 * rtx-5090`, not {described(item)}", item.span)
     if isinstance(item, WordNode) and item.text == "auto":
         return place.wrong("are what a plan starts from, and not chosen by it: `4 * rtx-5090`", item.span)

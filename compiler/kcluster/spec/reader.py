@@ -272,7 +272,7 @@ def _unknown_attribute(item: Attribute, fields: Fields, context: Context) -> Non
             fixes = (renamed(name, near, item.key.span),)
         help_: tuple[str, ...] = (f"did you mean `{near}`?",)
     else:
-        help_ = _homes(name) or did_you_mean(name, [row.name for row in schema.attributes])
+        help_ = _homes(name) or _flag_meant(name) or did_you_mean(name, [row.name for row in schema.attributes])
         flags = next((inner for inner in schema.blocks if inner.entries and inner.entries.key == "flag"), None)
         if flags is not None and not help_:
             help_ = (f"a flag of the engine goes into `{flags.word} {{ … }}`",)
@@ -300,6 +300,13 @@ def _homes(name: str) -> tuple[str, ...]:
     if not homes:
         return ()
     return (f"`{name}` belongs in {listed(' '.join(path) for path in homes[:3])}",)
+
+
+def _flag_meant(name: str) -> tuple[str, ...]:
+    from kcluster.spec.flags import BLOCK_OF_ATTRIBUTE, attribute_meant
+
+    meant = attribute_meant(name)
+    return (f"that is `{meant}` in `{BLOCK_OF_ATTRIBUTE.get(meant, 'engine')}`",) if meant is not None else ()
 
 
 def _block_as_attribute(item: Attribute, inner: BlockSchema, fields: Fields, context: Context) -> None:
@@ -359,6 +366,8 @@ def _unknown_block(item: Block, fields: Fields, context: Context) -> None:
     elif near is not None:
         help_ = (f"did you mean `{near}`?",)
         fixes = (renamed(word, near, item.keyword.span),)
+    elif of_kind := [row.word for row in schema.blocks if word in row.kinds]:
+        help_ = (f"did you mean `{of_kind[0]} {word} {{ … }}`?",)
     else:
         help_ = (f"{where} stand {listed(known, 'and')}",) if known else (f"`{schema.word}` holds no blocks",)
     message = f"there is no block `{shown(word)}` {where}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from kcluster.catalog.engines import FlagTable, flag_table
-from kcluster.rules.engine import ATTRIBUTE_OF_FLAG
+from kcluster.spec.flags import ATTRIBUTE_OF_FLAG
 from kcluster.verify.checks import Check
 from kcluster.verify.logs import Started
 from kcluster.verify.planned import Planned
