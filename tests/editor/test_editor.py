@@ -218,7 +218,7 @@ def test_hints_say_the_cut_and_what_auto_became() -> None:
 def test_actions_are_the_fixes_and_ignoring(checked: Checked) -> None:
     source, line = checked.source, RECIPE.index("max_num_seqs")
     found = actions(checked.diagnostics, source, Span(line, line))
-    assert [one.title for one in found] == ["write `32` (check what it changes)", "ignore KC207 here"]
+    assert [one.title for one in found] == ["write `48` (check what it changes)", "ignore KC207 here"]
     ignored = apply_edits(RECIPE, found[1].edits)
     after = check_source(Source("t", ignored)).diagnostics
     assert [d.suppressed for d in after if d.code == "KC207"] == ["why this is fine"]
