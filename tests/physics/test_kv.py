@@ -7,7 +7,8 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kcluster.physics.architecture import Architecture, GroupedAttention, Layer, Mamba
+from kcluster.catalog.models import find_model
+from kcluster.physics.architecture import Architecture, GroupedAttention, Layer, Mamba, MoeFfn
 from kcluster.physics.cut import Cut, EngineVersion
 from kcluster.physics.kv import (
     concurrency,
@@ -17,7 +18,6 @@ from kcluster.physics.kv import (
     kv_fixed_bytes,
     kv_for_request,
     kv_layout,
-    kv_read_bytes,
     longest_tokens,
     pool_blocks,
     printed_tokens,
@@ -262,13 +262,54 @@ def test_printed_tokens_are_multiplied_by_context_parallel() -> None:
         assert printed_tokens(layout, blocks, asked, 0, cut, VLLM_11) == pytest.approx(expected, rel=2e-4)
 
 
-def test_reads_are_what_a_context_holds() -> None:
-    # at 64 tokens every layer of gpt-oss reads them all: 36 × 2048 B; at 1,000 the sliding half reads 128
-    assert kv_read_bytes(gpt_oss(36), Cut(), limits(), 64) == 36 * 2048 * 64
-    assert kv_read_bytes(gpt_oss(36), Cut(), limits(), 1000) == 18 * 2048 * (1000 + 128)
-    assert kv_read_bytes(qwen35_27b(), Cut(), limits(), 10) == 16 * 4096 * 10 + 48 * state_bytes(
-        qwen35_27b().layers[0].mixers[0], 5120, 1
-    )
+def v4(*ratios: int) -> Architecture:
+    """DeepSeek V4 Flash's attention in layers of these ratios."""
+    mixers = {
+        ratio: GroupedAttention(
+            64, 1, 512, 512, window=128, shared_kv=True, compress_ratio=ratio, o_groups=8, o_lora_rank=1024,
+            index_heads=64 if ratio == 4 else 0, index_dim=128 if ratio == 4 else 0,
+        )
+        for ratio in (0, 4, 128)
+    }  # fmt: skip
+    layers = tuple(Layer((mixers[ratio],), MoeFfn(256, 6, 2048), 8192) for ratio in ratios)
+    return Architecture("deepseek_v4", "DeepseekV4ForCausalLM", 4096, 129280, layers, False, 1_048_576)
+
+
+def test_compressed_entries_are_packed_as_the_engine_packs_them() -> None:
+    # pages are rounded up to 576 B. 256 tokens: at ratio 4, 64 entries of 584 B (37,376 → 37,440) and 64 of the index of 132 B
+    # (8,448 → 8,640); at ratio 128, 2 entries (1,168 → 1,728). The window: 64 tokens of 584 B (37,440). States in 32 bits: 4 tokens ×
+    # 2 × 2 × 512 values (32,768 → 32,832) and 4 × 2 × 2 × 128 (8,192 → 8,640) for a window of 8; 8 × 2 × 512 (32,832) for one of 128
+    flash = v4(0, 0, *(4, 128) * 20, 4)
+    asked = limits(500_000, kv_format="fp8")
+    layout = kv_layout(flash, Cut(tp=2), asked, VLLM_33)
+    assert {(group.kind, group.span, group.block, group.layers) for group in layout.groups} == {
+        ("full", 0, 256, (21 + 20 + 21,)),
+        # 43 windows in two groups, so that each holds about as many layers as the 21 pairs of states and the 20 single ones
+        ("window", 128, 64, (22,)),
+        ("window", 128, 64, (21,)),
+        ("window", 8, 4, (21 + 21,)),
+        ("window", 128, 8, (20,)),
+    }
+    assert layout.block_bytes == (21 * (37_440 + 8_640) + 20 * 1_728,) == (1_002_240,)
+    # a request of 500,000 tokens with 16,384 in flight: 1,954 blocks of entries, 2 × (ceil(16,511 / 64) + 1) of windows,
+    # ceil(16,391 / 4) + 1 and ceil(16,511 / 8) + 1 of states: 8,655,344,640 B, as `_max_memory_usage_bytes_from_groups` of 0.32 says
+    assert layout.blocks(500_000, 16_384, 1) == 1_954 + 2 * 259 + 4_099 + 2_065
+    assert layout.blocks(500_000, 16_384, 1) * 1_002_240 == 8_655_344_640
+    # tensor parallel divides none of it; a pipeline does
+    assert kv_layout(flash, Cut(tp=8), asked, VLLM_33) == layout
+    halves = kv_layout(flash, Cut(tp=2, pp=2), asked, VLLM_33).block_bytes
+    assert halves == (10 * 46_080 + 10 * 1_728, 11 * 46_080 + 10 * 1_728)
+
+
+def test_an_indexer_over_tokens_keeps_a_key_beside_the_heads() -> None:
+    # MiniMax M3: 4 KV heads of 128 in 60 layers, in 57 of them a key of 128 values in 16 bits, whole on every rank
+    match = find_model("MiniMaxAI/MiniMax-M3")
+    assert match is not None
+    for tp, heads in ((1, 4), (4, 1), (8, 1)):
+        expected = 60 * heads * 2 * 128 * 2 + 57 * 128 * 2
+        layout = kv_layout(match.architecture, Cut(tp=tp), limits(), VLLM_33)
+        assert [group.kind for group in layout.groups] == ["full"] and layout.block_bytes == (16 * expected,)
+        assert kv_bytes_per_token(match.architecture, Cut(tp=tp), limits(), VLLM_33).value == expected
 
 
 @settings(max_examples=60, deadline=None)

@@ -176,6 +176,14 @@ def test_windows_and_states_bound_what_is_read() -> None:
     assert kv_read_bytes(full, 4096, 8192, 1, "bf16", None) == 8192 * 2 * 8 * 128 * 2
     assert kv_read_bytes(window, 4096, 8192, 1, "bf16", None) == 1024 * 2 * 8 * 128 * 2
     assert kv_read_bytes(full, 4096, 8192, 1, "fp8", None) == 8192 * 2 * 8 * 128
+    # MiniMax M3 reads the keys of its index (256 B) of all tokens, and 2,048 tokens of 4 heads
+    sparse = GroupedAttention(64, 4, 128, 128, index_heads=4, index_dim=128)
+    assert kv_read_bytes(sparse, 6144, 8192, 1, "bf16", None) == 8192 * 256 + 2048 * 2 * 4 * 128 * 2
+    # DeepSeek V4: 128 tokens of 584 B; of 2,048 entries the index (132 B) and 512, or all of 64
+    few = GroupedAttention(64, 1, 512, 512, window=128, compress_ratio=4, index_heads=64, index_dim=128, o_groups=8)
+    many = GroupedAttention(64, 1, 512, 512, window=128, compress_ratio=128, o_groups=8)
+    assert kv_read_bytes(few, 4096, 8192, 8, "fp8", None) == 128 * 584 + 2048 * 132 + 512 * 584
+    assert kv_read_bytes(many, 4096, 8192, 8, "fp8", None) == (128 + 64) * 584
 
 
 def test_formats_run_where_the_card_has_them() -> None:

@@ -56,7 +56,6 @@ __all__ = [
     "kv_fixed_bytes",
     "kv_for_request",
     "kv_layout",
-    "kv_read_bytes",
     "latent_token_bytes",
     "longest_tokens",
     "pool_blocks",
@@ -148,10 +147,14 @@ def _token_part(
     card: Card | None,
 ) -> Figure:
     if isinstance(mixer, GroupedAttention):
+        each = "max(1, floor(kv_heads / tp)) * (key_dim + value_dim) * element_bytes"
+        index = {"index_dim": mixer.index_dim} if mixer.index_heads else {}
+        if index:
+            each = f"({each} + 2 * index_dim)"  # a key of 16 bits, whole on every rank
         return derive(
             "kv.bytes_per_token.attention",
             "bytes/token",
-            "layers * max(1, floor(kv_heads / tp)) * (key_dim + value_dim) * element_bytes / dcp",
+            f"layers * {each} / dcp",
             source="vLLM, kv_cache_interface: a rank holds at least one KV head",
             layers=count,
             kv_heads=mixer.kv_heads,
@@ -160,6 +163,7 @@ def _token_part(
             value_dim=mixer.v_head_dim,
             element_bytes=ELEMENT_BYTES[kv_format],
             dcp=dcp,
+            **index,
         )
     if packed_latent(mixer, kv_format, card):
         return derive(
@@ -275,23 +279,3 @@ def longest_tokens(layout: KvLayout, blocks: int, in_flight: int, dcp: int, limi
         else:
             high = middle - 1
     return low
-
-
-def kv_read_bytes(
-    arch: Architecture, cut: Cut, limits: Limits, tokens: float, stage: int = 0, card: Card | None = None
-) -> float:
-    """Bytes of KV and state that decoding one token reads on one rank of a stage, at a context of `tokens` tokens: what
-    the layers hold of it, without padding or tokens in flight."""
-    layers = stage_layers(len(arch.layers), cut)
-    start = sum(layers[:stage])
-    total = 0.0
-    for layer in arch.layers[start : start + layers[stage]]:
-        for mixer in layer.mixers:
-            if isinstance(mixer, GroupedAttention):
-                seen = min(tokens, mixer.window or mixer.chunk or tokens)
-                total += grouped_token_bytes(mixer, limits.kv_format, cut.tp) * seen / cut.dcp
-            elif isinstance(mixer, LatentAttention):
-                total += latent_token_bytes(mixer, limits.kv_format, card) * tokens / cut.dcp
-            else:
-                total += state_bytes(mixer, arch.hidden, cut.tp)
-    return total

@@ -10,6 +10,7 @@ from typing import Final
 from kcluster.physics.architecture import Architecture, DeltaNet, GroupedAttention, LatentAttention, Layer, Mamba
 from kcluster.physics.cut import Cut, EngineVersion, Limits, StateMode
 from kcluster.physics.hardware import Card
+from kcluster.physics.kv_compressed import COMPRESSED_BLOCK, compressed
 from kcluster.physics.kv_layers import since
 from kcluster.physics.runner import second_runner
 
@@ -34,6 +35,8 @@ CHECKPOINT_TOKENS = 64
 
 def default_block_size(arch: Architecture, limits: Limits, engine: EngineVersion, card: Card | None) -> int:
     """Tokens of a block when nobody sets it: 16, but what the latent-attention kernel of the card wants."""
+    if compressed(arch):
+        return COMPRESSED_BLOCK
     attention = arch.attention
     if not isinstance(attention, LatentAttention) or card is None or card.compute_capability is None:
         return 16

@@ -60,8 +60,10 @@ def index_token_bytes(mixer: LatentAttention) -> float:
 
 
 def grouped_token_bytes(mixer: GroupedAttention, kv_format: KvFormat, tp: int) -> float:
-    """Bytes of one token in one grouped-attention layer on one of `tp` ranks (a rank holds at least one KV head)."""
-    return max(1, mixer.kv_heads // tp) * (mixer.head_dim + mixer.v_head_dim) * ELEMENT_BYTES[kv_format]
+    """Bytes of one token in one grouped-attention layer on one of `tp` ranks (a rank holds at least one KV head). A sparse indexer over
+    tokens (MiniMax M3) keeps a key of 16 bits beside it, whole on every rank (vLLM, `models/minimax_m3/common/indexer.py`)."""
+    heads = max(1, mixer.kv_heads // tp) * (mixer.head_dim + mixer.v_head_dim) * ELEMENT_BYTES[kv_format]
+    return heads + (2.0 * mixer.index_dim if mixer.index_heads else 0.0)
 
 
 def state_bytes(

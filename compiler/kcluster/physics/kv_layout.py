@@ -15,6 +15,7 @@ from typing import Literal
 from kcluster.physics.architecture import Architecture, GroupedAttention, LatentAttention, Layer
 from kcluster.physics.cut import Cut, EngineVersion, KvFormat, Limits
 from kcluster.physics.hardware import Card
+from kcluster.physics.kv_compressed import compressed, compressed_groups
 from kcluster.physics.kv_engine import (
     CHECKPOINT_TOKENS,
     STATE_CHUNKS,
@@ -145,6 +146,8 @@ def _layout(
     engine: EngineVersion,
     card: Card | None,
 ) -> KvLayout:
+    if compressed(arch):
+        return _compressed(_placed(arch, stages, drafter), block, len(stages))
     caches = _layer_caches(arch, tp, stages, kv_format, block, states, drafter, card)
     if not windows and any(cache.kind == "full" for cache in caches):
         caches = [
@@ -160,6 +163,27 @@ def _layout(
         return KvLayout((KvGroup(first.kind, first.span, first.block, _per_stage(caches, count)),), pages)
     caches, page = _unify(caches, _block_step(arch, block, states, engine, card), states.chunk)
     return _grouped(caches, page, count, engine)
+
+
+def _placed(arch: Architecture, stages: tuple[int, ...], drafter: tuple[Layer, ...]) -> list[tuple[Layer, int]]:
+    """Every layer with its stage; those of a drafter stand on the last."""
+    stage_of = [stage for stage, layers in enumerate(stages) for _ in range(layers)]
+    return [*zip(arch.layers, stage_of, strict=False), *((layer, len(stages) - 1) for layer in drafter)]
+
+
+def _compressed(layers: list[tuple[Layer, int]], block: int, stages: int) -> KvLayout:
+    """The layout of a model that keeps compressed entries (`kv_compressed`)."""
+    found = compressed_groups(layers, block)
+    groups = tuple(
+        KvGroup(
+            group.kind,
+            group.span,
+            group.block,
+            tuple(sum(held == stage for _, held in group.pages) for stage in range(stages)),
+        )
+        for group in found
+    )
+    return KvLayout(groups, tuple(max(group.bytes(stage) for group in found) for stage in range(stages)))
 
 
 def _block_step(arch: Architecture, block: int, states: _States, engine: EngineVersion, card: Card | None) -> int:
@@ -186,11 +210,8 @@ def _layer_caches(
     drafter: tuple[Layer, ...],
     card: Card | None,
 ) -> list[_LayerCache]:
-    stage_of = [stage for stage, layers in enumerate(stages) for _ in range(layers)]
-    layers = [(layer, stage_of[index]) for index, layer in enumerate(arch.layers)]
-    layers += [(layer, len(stages) - 1) for layer in drafter]
     caches = []
-    for layer, stage in layers:
+    for layer, stage in _placed(arch, stages, drafter):
         for mixer in layer.mixers:
             if isinstance(mixer, GroupedAttention):
                 if mixer.no_kv or mixer.cross:

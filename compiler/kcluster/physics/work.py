@@ -22,6 +22,7 @@ from kcluster.physics.cut import Cut, KvFormat
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Card
 from kcluster.physics.kv import element_bytes, grouped_token_bytes, latent_token_bytes, state_bytes
+from kcluster.physics.kv_compressed import compressed_read_bytes
 from kcluster.physics.tensors import Tensor, head_tensor, layer_kinds, layer_tensors
 from kcluster.physics.weights import packed, plain_bytes
 from kcluster.values import frozen
@@ -29,8 +30,10 @@ from kcluster.values import frozen
 TOUCHED: Final = "experts * (1 - (1 - taken / experts) ** tokens)"
 """Experts that a batch touches, each token taking `taken` of them at random: E (1 − (1 − k/E)^b)."""
 
-# Tokens of context that a sparse attention (DeepSeek V3.2, GLM-5) reads beside its index (index_topk of those families).
+# Tokens of context that a sparse attention reads beside its index (index_topk of DeepSeek V3.2 and GLM-5, 16 blocks of MiniMax M3).
 _SPARSE_TOKENS: Final = 2048
+# Compressed entries that DeepSeek V4 reads beside its index (index_topk).
+_SPARSE_ENTRIES: Final = 512
 
 
 @frozen
@@ -215,11 +218,17 @@ def kv_read_bytes(mixer: Mixer, hidden: int, context: float, tp: int, kv_format:
     picks, recurrent layers their state twice (read and written).
     """
     if isinstance(mixer, GroupedAttention):
+        if mixer.o_groups:
+            return compressed_read_bytes(mixer, context, _SPARSE_ENTRIES)
         seen = context
         if mixer.window is not None:
             seen = min(seen, mixer.window)
         if mixer.chunk is not None:
             seen = min(seen, mixer.chunk / 2)
+        if mixer.index_heads:
+            index = 2.0 * mixer.index_dim
+            whole = grouped_token_bytes(mixer, kv_format, tp)
+            return context * index + min(context, _SPARSE_TOKENS) * (whole - index)
         return seen * grouped_token_bytes(mixer, kv_format, tp)
     if isinstance(mixer, LatentAttention):
         whole = latent_token_bytes(mixer, kv_format, card)
