@@ -158,12 +158,21 @@ def test_metrics_of_a_server(tiny: Path, capsys: pytest.CaptureFixture[str]) -> 
 # Logs of other versions: their lines, around the figures of a plan for one L40S.
 
 
+def summary(card: float) -> str:
+    """The last line of a worker's start, as 0.32 writes it where the pool is not given in bytes."""
+    return (
+        f"Free memory on device ({card - 0.5:.2f}/{card:.2f} GiB) on startup. Desired GPU memory utilization is (0.9, {card * 0.9:.2f} "
+        "GiB). Actual usage is 15.4 GiB for consumed memory (weights + non-torch), 1.25 GiB for peak activation, and 0.5 GiB for "
+        "CUDAGraph memory. Replace gpu_memory_utilization config with `--kv-cache-memory=1` (0.0 GiB) to fit into requested memory"
+    )
+
+
 def log_of(plan: Planned, version: str = "0.32.0", older: bool = False, **changed: Any) -> str:
     """A start of the plan in the lines of its version, with some arguments or figures (`weights`, `kv`, `tokens`, `times`) changed."""
     memory = plan.memory
     figures = {
         "weights": memory["weights_gib"], "kv": memory["kv_cache_gib"], "tokens": int(memory["kv_cache_tokens"]) // 16 * 16,
-        "times": memory["max_concurrency"],
+        "times": memory["max_concurrency"], "card": memory["gpu_memory_gib"],
     }  # fmt: skip
     figures.update({key: changed.pop(key) for key in list(changed) if key in figures})
     args = {
@@ -192,6 +201,7 @@ def log_of(plan: Planned, version: str = "0.32.0", older: bool = False, **change
             f"{worker} [gpu_worker.py:466] Available KV cache memory: {figures['kv']:.2f} GiB",
             *([f"{worker} [kv.py:1] {tokens}", f"{worker} [kv.py:2] {times}"] if older else [f"{worker} [kv.py:1] {tokens}, {times}"]),
             f"{worker} [gpu_model_runner.py:1] Graph capturing finished in 20 secs, took {memory['cuda_graph_gib']:.2f} GiB",
+            *([] if older else [f"{worker} [gpu_worker.py:1066] {summary(figures['card'])}"]),
             "INFO:     Application startup complete.",
         ]
     )  # fmt: skip
@@ -203,7 +213,8 @@ def test_a_start_with_the_plans_own_figures(llama: Planned, older: bool) -> None
     assert log.ready and log.length == 8192 and len(log.weights) == len(log.tokens) == len(log.concurrency) == 1
     report = against_log(llama, log, "x")
     assert report.verdict == "as planned"
-    assert {check.name for check in report.checks if check.verdict != "as planned"} == {"memory.cuda_graph_gib"}
+    parts = {"memory.cuda_graph_gib"} if older else {"memory.cuda_graph_gib", "memory.activation_gib"}
+    assert {check.name for check in report.checks if check.verdict != "as planned"} == parts
 
 
 @pytest.mark.parametrize(
@@ -221,6 +232,12 @@ def test_a_start_with_the_plans_own_figures(llama: Planned, older: bool) -> None
         ({"kv": 1.0}, "memory.kv_cache_gib", "", {"memory.kv_cache_gib"}, "other processes on the card"),
         ({"kv": 1.0, "tokens": 16_000}, "memory.kv_cache_gib", "", {"memory.kv_cache_gib", "memory.kv_cache_tokens"}, "other processes on the card"),
         ({"weights": 30.0}, "memory.weights_gib", "", {"memory.weights_gib"}, "another checkpoint or format"),
+        ({"tensor_parallel_size": 2, "weights": 7.5, "kv": 32.0, "tokens": 1_000_000, "times": 122.0}, "--tensor-parallel-size", "tp",
+         {"memory.weights_gib", "memory.kv_cache_gib", "memory.kv_cache_tokens", "memory.max_concurrency"},
+         "`--tensor-parallel-size` is 2 and was planned as 1"),
+        ({"card": 23.5, "kv": 4.0, "tokens": 64_000, "times": 7.8}, "memory.gpu_memory_gib", "gpus",
+         {"memory.kv_cache_gib", "memory.kv_cache_tokens", "memory.max_concurrency"}, "`memory.gpu_memory_gib` is 23.5"),
+        ({"speculative_config": {"method": "ngram"}}, "--speculative-config", "draft", set(), ""),
     ],
 )  # fmt: skip
 def test_the_first_difference_is_named_and_explains_the_figures(
@@ -280,10 +297,10 @@ def test_secrets_of_a_log_go_nowhere(llama: Planned) -> None:
          "kv-too-small", None, None, 81536),
         ("ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization` when initializing the engine.",
          "no-kv", None, None, None),
-        ("ValueError: Free memory on device cuda:0 (12.18/23.56 GiB) on startup is less than desired GPU memory utilization (0.92, 21.67 GiB).",
-         "memory-taken", 21.67, 12.18, None),
-        ("ValueError: Free memory on device (61.05/119.7 GiB) on startup is less than desired GPU memory utilization (0.52, 62.24 GiB)",
-         "memory-taken", 62.24, 61.05, None),
+        ("ValueError: Free memory on device cuda:0 (12.18/44.39 GiB) on startup is less than desired GPU memory utilization (0.92, 40.84 GiB).",
+         "memory-taken", 40.84, 12.18, None),
+        ("ValueError: Free memory on device (21.05/44.4 GiB) on startup is less than desired GPU memory utilization (0.52, 23.09 GiB)",
+         "memory-taken", 23.09, 21.05, None),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 396.00 MiB.", "out-of-memory", None, None, None),
         ("ValueError: Total number of attention heads (28) must be divisible by tensor parallel size (8).", "heads", None, None, None),
         ("  Value error, User-specified max_model_len (999999) is greater than the derived max_model_len (max_position_embeddings=8192)",
@@ -304,6 +321,18 @@ def test_refusals(
     assert any("nothing that was started differs" in reason for reason in report.first.why)
 
 
+def test_a_refusal_on_another_card_names_the_card(llama: Planned) -> None:
+    """An RTX 3090 where an L40S was planned: what is free is little because the card is small."""
+    line = (
+        "ValueError: Free memory on device cuda:0 (23.18/23.56 GiB) on startup is less than desired GPU memory utilization "
+        "(0.99, 23.32 GiB)."
+    )
+    text = log_of(llama).partition("Worker_TP0")[0] + f") ERROR 11-24 10:28:47 [core.py:1510] {line}\n"
+    report = against_log(llama, read_log(text), "x")
+    assert report.first is not None and (report.first.name, report.first.attribute) == ("memory.gpu_memory_gib", "gpus")
+    assert "`memory.gpu_memory_gib` is 23.56 and was planned as 44.39" in report.checks[-1].why
+
+
 def test_v0_lines() -> None:
     """What engines before V1 said, on one line."""
     found = read_log(
@@ -314,6 +343,7 @@ def test_v0_lines() -> None:
     )
     assert (found.version, found.weights, found.available) == ("0.6.6", (14.99,), (50.36,))
     assert (found.activation, found.non_torch, found.config["max_seq_len"]) == ((5.55,), (0.08,), "4096")
+    assert found.cards == (79.10,)
 
 
 def test_arguments_that_are_no_literals() -> None:
@@ -380,6 +410,13 @@ def test_cache_config_info(llama: Planned) -> None:
     assert {
         found[name].verdict for name in ("--gpu-memory-utilization", "--kv-cache-dtype", "memory.kv_cache_tokens")
     } == {"as planned"}
+    for label, real, attribute in (
+        ("enable_prefix_caching", "False", "prefix_caching"), ("kv_offloading_size", "16.0", "kv_offload"),
+        ("cache_dtype", "auto", "kv_cache"), ("num_gpu_blocks_override", "512", "args"),
+    ):  # fmt: skip
+        name = "--kv-cache-dtype" if label == "cache_dtype" else "--" + label.replace("_", "-")
+        rows = checked(llama, f'vllm:cache_config_info{{{label}="{real}"}} 1.0')
+        assert (rows[name].verdict, rows[name].real, rows[name].attribute) == ("differs", real, attribute)
     bad = checked(llama, exposed() + "\n" + good.replace('"0.9"', '"0.5"').replace(f'"{tokens}"', '"2000"'))
     assert bad["memory.kv_cache_tokens"].why == (
         "`--gpu-memory-utilization` is 0.5 and was planned as 0.9 (`gpu_memory_utilization` in the spec)",

@@ -20,6 +20,10 @@ def against_log(plan: Planned, log: Started, source: str) -> Report:
     return Report(plan.name, "log", source, checks, refusal)
 
 
+CARD_SLACK: Final = 0.02
+"""How much of a card two drivers, or ECC, may differ by."""
+
+
 def _memory(plan: Planned, log: Started) -> tuple[Check, ...]:
     memory = plan.memory
     if not memory:
@@ -44,7 +48,11 @@ def _memory(plan: Planned, log: Started) -> tuple[Check, ...]:
         "memory.max_concurrency", memory["max_concurrency"], ranges["max_concurrency"], log.concurrency, "requests",
         slack=0.005 + _block(plan) / max(1, plan.limits["max_model_len"]),
     )  # fmt: skip
+    card = memory["gpu_memory_gib"]
+    near = (card * (1 - CARD_SLACK), card * (1 + CARD_SLACK))
+    cards = (figure("memory.gpu_memory_gib", card, near, log.cards, "GiB", attribute="gpus"),) if log.cards else ()
     return (
+        *cards,
         figure("memory.weights_gib", memory["weights_gib"], ranges["weights_gib"], log.weights, "GiB", GIB_SLACK),
         figure("memory.kv_cache_gib", memory["kv_cache_gib"], ranges["kv_cache_gib"], log.available, "GiB", GIB_SLACK),
         tokens,

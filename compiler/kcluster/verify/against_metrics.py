@@ -33,7 +33,8 @@ def known(plan: Planned, samples: tuple[Sample, ...]) -> bool:
 
 
 def _named(plan: Planned, samples: tuple[Sample, ...]) -> Iterator[Check]:
-    names = sorted({sample.labels["model_name"] for sample in samples if sample.labels.get("model_name")})
+    said = {sample.labels["model_name"] for sample in samples if sample.labels.get("model_name")}
+    names = sorted(said - {"undefined"})  # TensorRT-LLM before 1.3
     if names:
         # A trained adapter's name may stand beside the model's own.
         same = bool({*names} & {*plan.served_names})
@@ -77,14 +78,20 @@ def _settings(plan: Planned, info: dict[str, str]) -> Iterator[Check]:
         ("kv_cache_memory_bytes", "--kv-cache-memory-bytes", "args"),
         ("cache_dtype", "--kv-cache-dtype", "kv_cache"),
         ("block_size", "--block-size", "args"),
+        ("enable_prefix_caching", "--enable-prefix-caching", "prefix_caching"),
+        ("kv_offloading_size", "--kv-offloading-size", "kv_offload"),
+        ("num_gpu_blocks_override", "--num-gpu-blocks-override", "args"),
     ):
         real = info.get(label)
-        planned = plan.args.get(flag)
+        planned = False if f"--no-{flag[2:]}" in plan.args else plan.args.get(flag)
         if flag == "--gpu-memory-utilization" and planned is None:
             planned = plan.limits["gpu_memory_utilization"]
-        if real is None or (planned is None and (real in ("None", "auto") or label == "block_size")):
+        # What is not planned is the engine's to choose: a block's size, and whether a hybrid model caches prefixes.
+        chosen = ("block_size", "enable_prefix_caching")
+        if real is None or (planned is None and (real in ("None", "auto") or label in chosen)):
             continue
-        same = _number(real) == planned if isinstance(planned, (int, float)) else real == planned
+        number = isinstance(planned, (int, float)) and not isinstance(planned, bool)
+        same = _number(real) == planned if number else real == str(planned)
         yield Check(flag, planned, real, "as planned" if same else "differs", attribute=attribute)
 
 

@@ -62,18 +62,25 @@ GIB_SLACK: Final = 0.005
 
 
 def figure(
-    name: str, planned: float | None, limits: Iterable[float], real: Iterable[float], unit: str, slack: float = 0.0
+    name: str,
+    planned: float | None,
+    limits: Iterable[float],
+    real: Iterable[float],
+    unit: str,
+    slack: float = 0.0,
+    attribute: str = "",
 ) -> Check:
     """A figure against its range. Of several reals (workers, ranks) the one furthest outside counts, else the last."""
     seen = tuple(real)
     low, high = (*limits, None, None)[:2]
     if planned is None or not seen or low is None or high is None:
-        return Check(name, planned, seen[-1] if seen else None, "not judged", unit, low, high)
+        return Check(name, planned, seen[-1] if seen else None, "not judged", unit, low, high, attribute=attribute)
     worst = max(seen, key=lambda one: max(low - one, one - high))
     inside = low - slack <= worst <= high + slack
-    return Check(name, planned, worst, "as planned" if inside else "differs", unit, low, high)
+    return Check(name, planned, worst, "as planned" if inside else "differs", unit, low, high, attribute=attribute)
 
 
+_CARD: Final = "memory.gpu_memory_gib"
 # What moves a figure, by the flags that set it, strongest first.
 _WEIGHTS: Final = (
     "model", "--quantization", "--dtype", "--tensor-parallel-size", "--pipeline-parallel-size", "--enable-expert-parallel",
@@ -87,9 +94,9 @@ _POOL: Final = (
 _TOKENS: Final = ("--kv-cache-dtype", "--block-size", "--decode-context-parallel-size", "--num-gpu-blocks-override")
 MOVED_BY: Final = {
     "memory.weights_gib": _WEIGHTS,
-    "memory.kv_cache_gib": (*_POOL, *_WEIGHTS),
-    "memory.kv_cache_tokens": (*_TOKENS, *_POOL, *_WEIGHTS),
-    "memory.max_concurrency": ("--max-model-len", *_TOKENS, *_POOL, *_WEIGHTS),
+    "memory.kv_cache_gib": (_CARD, *_POOL, *_WEIGHTS),
+    "memory.kv_cache_tokens": (*_TOKENS, _CARD, *_POOL, *_WEIGHTS),
+    "memory.max_concurrency": ("--max-model-len", *_TOKENS, _CARD, *_POOL, *_WEIGHTS),
 }
 BEFORE: Final = {
     "memory.kv_cache_gib": "memory.weights_gib",

@@ -15,6 +15,8 @@ from typing import Any, Final
 from kcluster.values import frozen
 
 _NUMBER: Final = r"(-?[\d,]*\.?\d+)"
+_FEW: Final = r"(\d{1,6}(?:\.\d{1,6})?)"
+"""A number with which a pattern begins: bounded, since it is tried at every digit of a log."""
 
 
 @frozen
@@ -46,6 +48,8 @@ class Started:
     graphs_estimate: tuple[float, ...]
     activation: tuple[float, ...]
     non_torch: tuple[float, ...]
+    cards: tuple[float, ...]
+    """What the driver says of a whole card."""
     ready: bool
     refusal: Refusal | None
 
@@ -59,6 +63,7 @@ class Started:
             or self.weights
             or self.tokens
             or self.available
+            or self.cards
             or self.refusal
         )
 
@@ -80,8 +85,11 @@ _TOKENS: Final = re.compile(r"KV cache size: (\d[\d,]*) tokens")
 _CONCURRENCY: Final = re.compile(rf"Maximum concurrency for (\d[\d,]*) tokens per request: {_NUMBER}x")
 _GRAPHS: Final = re.compile(rf"Graph capturing finished in .*? took {_NUMBER} GiB")
 _ESTIMATE: Final = re.compile(rf"Estimated CUDA graph memory: {_NUMBER} GiB")
-_ACTIVATION: Final = re.compile(rf"PyTorch activation peak memory takes {_NUMBER} ?GiB")
-_NON_TORCH: Final = re.compile(rf"non_torch_memory takes {_NUMBER} ?GiB")
+_ACTIVATION: Final = re.compile(rf"PyTorch activation peak memory takes {_NUMBER} ?GiB|{_FEW} GiB for peak activation")
+_NON_TORCH: Final = re.compile(rf"non_torch_memory takes {_NUMBER} ?GiB|{_FEW} GiB for non-torch memory")
+_CARD: Final = re.compile(
+    rf"Free memory on device (?:\S+ )?\([\d.]+(?:-[\d.]+)?/{_NUMBER} GiB\) on startup|total_gpu_memory \({_NUMBER} ?GiB\)"
+)
 _CONFIG: Final = re.compile(r"Initializing an?(?: V[01])? LLM engine .*? with config: (.*)")
 _SETTING: Final = re.compile(r"\b([a-z_]+)=('[^']*'|[^\s,()]+)")
 _ARGS: Final = "non-default args: "
@@ -137,6 +145,7 @@ def read_log(text: str) -> Started:
         graphs_estimate=_all(_ESTIMATE, text),
         activation=_all(_ACTIVATION, text),
         non_torch=_all(_NON_TORCH, text),
+        cards=_all(_CARD, text),
         ready=any(sign in text for sign in _READY),
         refusal=_refusal(lines),
     )

@@ -65,7 +65,14 @@ def _complete(row: dict[str, Any]) -> None:
     """
     memory = row.get("memory")
     if memory is not None:
-        for key in (*_RANGED, "cuda_graph_gib", "activation_gib", "non_torch_gib", "kv_fixed_bytes_per_sequence"):
+        for key in (
+            *_RANGED,
+            "gpu_memory_gib",
+            "cuda_graph_gib",
+            "activation_gib",
+            "non_torch_gib",
+            "kv_fixed_bytes_per_sequence",
+        ):
             float(memory[key])
         for key in _RANGED:
             low, high = memory["range"][key]
