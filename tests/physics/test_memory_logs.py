@@ -77,3 +77,19 @@ def test_terms_that_logs_give_apart() -> None:
         assert low <= term.measured <= high, (term.row["model"], term.name)
         # the first of several stages holds less than the formula says
         assert abs(term.error) < (0.2 if "pp" in term.row or term.name == "activation" else 0.1)
+
+
+def test_starts_that_no_sum_was_fitted_to() -> None:
+    """Six starts from elsewhere (their sources are in the file), on PCIe and NVLink, by releases from 0.10 to 0.31."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from benchmarks.fit.judge import predict
+        from benchmarks.fit.points import read_starts
+    finally:
+        sys.path.remove(str(ROOT))
+    starts = read_starts(ROOT / "benchmarks/fit/further.jsonl")
+    judged = [predict(start, memory_constants()) for start in starts]
+    assert len(judged) == 6
+    for one in judged:
+        assert one.kv_error is not None and abs(one.kv_error) < 0.05, one.start.id
+        assert one.kv_inside and one.predicted == "yes", one.start.id
