@@ -56,10 +56,15 @@ serve chat {{
 }}
 """
 SAYS = {
-    "shell": ("Copy this folder to every host, then in this order.", "KCLUSTER_HOOK"),
-    "systemd": ("systemd: copy this folder", "install.sh"),
-    "compose": ("Compose (2.24", "docker compose"),
-    "kubernetes": ("Kubernetes, from any machine", "kubectl"),
+    "shell": ("Copy this folder to every host, then in this order.", "KCLUSTER_HOOK", "log is what it prints"),
+    "systemd": (
+        "systemd: copy this folder",
+        "install.sh",
+        "journalctl -e -u kcluster-serve-chat.service",
+        "reset-failed",
+    ),
+    "compose": ("Compose (2.24", "docker compose", "logs --tail=200"),
+    "kubernetes": ("Kubernetes, from any machine", "kubectl", "kubectl -n llm get pods"),
 }
 
 

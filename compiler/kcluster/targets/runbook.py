@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from kcluster.physics.cut import ENGINE_NAMES
 from kcluster.physics.results import Memory, Performance
 from kcluster.planner.types import Plan, ServePlan
-from kcluster.targets.compose.services import router_image
+from kcluster.targets.compose import FILE as COMPOSE_FILE
+from kcluster.targets.compose.services import in_compose, router_image
 from kcluster.targets.containers import engine_image
 from kcluster.targets.header import header_lines, spec_name
 from kcluster.targets.hosts.firewall import firewalls
-from kcluster.targets.hosts.folders import front_runtime, host_fronts, on_hosts
+from kcluster.targets.hosts.folders import compose_profile, front_runtime, host_fronts, on_hosts, unit_of
 from kcluster.targets.kubernetes.names import namespace_of, object_names
 from kcluster.targets.kubernetes.network import gateway_name
 from kcluster.targets.kubernetes.pods import port_of
@@ -25,6 +26,7 @@ from kcluster.targets.routing import FLOORS, Front, Route, backends, front_of
 from kcluster.targets.runbook_steps import cluster_needs, log_of, pod_check, start
 from kcluster.targets.runbook_stop import stop
 from kcluster.targets.shell import quote
+from kcluster.targets.systemd.units import units
 from kcluster.targets.types import Artifact, target
 from kcluster.targets.vllm.arguments import listening_address
 from kcluster.units import Figure, Unit, human
@@ -288,7 +290,9 @@ def _bracketed(host: str) -> str:
 
 
 def _trouble(plan: Plan) -> Iterator[str]:
-    yield "\n## When it does not start\n\n| what the log says | what to do |\n|---|---|\n"
+    yield "\n## When it does not start\n\n"
+    yield from _logs(plan)
+    yield "\n| what the log says | what to do |\n|---|---|\n"
     rows = [
         (
             "free memory is less than desired",
@@ -300,6 +304,13 @@ def _trouble(plan: Plan) -> Iterator[str]:
         ),
         ("address already in use", "an earlier start still runs on that port: `ss -ltnp`"),
     ]
+    if units(plan):
+        rows.append(
+            (
+                "Start request repeated too quickly",
+                "six starts failed: mend what the earlier log says, then `systemctl reset-failed UNIT` and start it",
+            )
+        )
     if any(len(engine.nodes) > 1 for serve in plan.serves for engine in serve.chosen.placement):
         rows.append(
             ("nothing for minutes", "the nodes do not reach each other: ports above, `NCCL_DEBUG=INFO`, the interface")
@@ -317,6 +328,21 @@ def _trouble(plan: Plan) -> Iterator[str]:
     for says, do in rows:
         yield f"| {says} | {do} |\n"
     yield from _ray_status(rays)
+
+
+def _logs(plan: Plan) -> Iterator[str]:
+    """How to see the log of everything that runs, a line for each way in which it runs."""
+    found = units(plan)
+    if found:
+        yield f"- {code(f'journalctl -e -u {found[0].name}')}, and so for every unit of {code('systemctl list-units kcluster-*')}\n"
+    contained = in_compose(plan)
+    if contained:
+        command = f"docker compose -f {COMPOSE_FILE} --profile {compose_profile(contained[0].folder)}"
+        yield f"- {code(f'{command} ps -a')}, and {code(f'{command} logs --tail=200 {unit_of(contained[0])}')}\n"
+    for space in dict.fromkeys(namespace_of(serve) for serve in plan.serves if serve.name in object_names(plan)):
+        yield f"- {code(f'kubectl -n {space} get pods,events')}, and {code(f'kubectl -n {space} logs POD')} ({code('--previous')} of the last one that ended)\n"
+    if any(serve.serve.runtime.value == "shell" for serve in plan.serves):
+        yield "- A start script's log is what it prints: send it to a file, or to whatever supervises it.\n"
 
 
 def _ray_status(rays: tuple[RayCluster, ...]) -> Iterator[str]:
