@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,61 @@ def test_the_engine_takes_the_flags_of_every_spec(engine: Oracle, path: Path) ->
         assert answer["accepted"], (flags(plan, process), answer)
         if process.answers:
             limits_agree(plan, process, answer)
+
+
+DEEPSEEK = 'id = "deepseek-ai/DeepSeek-V3"'
+LLAMA = 'id = "meta-llama/Llama-3.3-70B-Instruct"'
+FORMS = {
+    "inside": (DEEPSEEK, "tp = 1, dp = 16, ep = on", ""),
+    "hybrid": (DEEPSEEK, "tp = 1, dp = 16, ep = on, balance = hybrid", ""),
+    "outside": (DEEPSEEK, "tp = 1, dp = 16, ep = on, balance = external", ""),
+    "both": (DEEPSEEK, "tp = 8, dp = 2, ep = on", ""),
+    "copies": (LLAMA, "tp = 4, dp = 4", "kv_offload = 64GB"),
+    "stages": (DEEPSEEK, "tp = 8, pp = 2, layers = [31, 30]", ""),
+    "context": (DEEPSEEK, "tp = 8, dcp = 8, pp = 1", ""),
+    "own layers": (f"{DEEPSEEK}, draft {{ method = mtp, tokens = 1 }}", "tp = 8, pp = 1, ep = on", ""),
+    "n-grams": (f"{LLAMA}, draft {{ method = ngram, tokens = 4 }}", "tp = 8, pp = 1", "chunked_prefill = off"),
+    "a model": (f'{LLAMA}, draft {{ method = draft, id = "DRAFTER", tokens = 3 }}', "tp = 4, pp = 1", "kv_cache = fp8"),
+    "ray": (DEEPSEEK, "tp = 8, pp = 2", "executor = ray\nprefix_caching = off"),
+    "spread": (DEEPSEEK, "tp = 1, dp = 16, ep = on, eplb = on", ""),
+}
+TWO_BOXES = """
+model m {{ {model} }}
+hardware h {{
+  gpus = 8 * h200-sxm
+  hosts = ["10.0.0.1", "10.0.0.2"]
+  network = 8 * infiniband(ndr)
+}}
+sla s {{ concurrency = 64, context = 8K, prompt = 2K, completion = 500 }}
+serve chat {{
+  model = m
+  hardware = h
+  sla = s
+  parallel {{ {parallel} }}
+  engine vllm {{
+    version = "0.32"
+    {settings}
+  }}
+}}
+"""
+NOT_ON_A_CPU = {"spread": "load balancing is only supported on CUDA devices"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_engine_takes_every_form(engine: Oracle, form: str, tmp_path: Path) -> None:
+    """Every node and rank of two boxes, each as it would be started there."""
+    model, parallel, settings = FORMS[form]
+    (tmp_path / "config.json").write_text(json.dumps(published("meta-llama/Llama-3.2-1B-Instruct")))
+    text = TWO_BOXES.format(model=model.replace("DRAFTER", str(tmp_path)), parallel=parallel, settings=settings)
+    plan = kcluster.plan(text)
+    found = processes(plan)
+    assert found
+    for process in (*found[:2], *found[-1:]):
+        answer = engine.ask(published(process.serve.serve.model.id.value), *flags(plan, process))
+        if form in NOT_ON_A_CPU:
+            assert not answer["accepted"] and NOT_ON_A_CPU[form] in answer["message"], answer
+        else:
+            assert answer["accepted"], (process.stem, process.node_rank, flags(plan, process), answer)
 
 
 def test_the_engine_refuses_what_it_must(engine: Oracle) -> None:
