@@ -136,11 +136,36 @@ def test_buses(bus: str, kind: str, lanes: int) -> None:
     assert (value.kind, value.lanes) == (kind, lanes)
 
 
+def test_a_link_is_no_faster_than_its_cards() -> None:
+    """An RTX 4090 is a PCIe 4 card, and a slot of PCIe 5 does not make it one of 5."""
+    bus = hardware("gpus = 2 * rtx-4090\nbus = pcie(5, x8)").serve.hardware.nodes[0].bus.value
+    assert (bus.generation, bus.lanes) == (4, 8)
+    slower = hardware("gpus = 2 * rtx-4090\nbus = pcie(3, x16)").serve.hardware.nodes[0].bus.value
+    assert (slower.generation, slower.lanes) == (3, 16)
+    block = "gpu big { memory = 96 GB, bandwidth = 3 TB/s, bf16 = 900 }\n"
+    own = hardware("gpus = 2 * big\nbus = pcie(6, x16)", block).serve.hardware.nodes[0].bus.value
+    assert own.generation == 6
+
+
+def test_links_that_a_card_does_not_have() -> None:
+    """The rest of the spec is judged by the card's own link."""
+    found = hardware("gpus = 8 * h100-sxm\nbus = nvlink(5)")
+    assert [fix.edits[0].text for fix in found.only().fixes] == ["4"], found.report()
+    assert found.serve.hardware.nodes[0].bus.value.generation == 4
+    bridged = hardware("gpus = 2 * h100-pcie\nbus = nvlink(4)").only()
+    assert bridged.help == ("`nvlink-bridge(4, pairs = [[0, 1]])`",)
+    for joined in ("2 * mi210\nbus = xgmi(3)", "2 * v100\nbus = nvlink(2)", "2 * rtx-a6000\nbus = nvlink-bridge(3)"):
+        assert hardware(f"gpus = {joined}").found == (), joined
+
+
 @pytest.mark.parametrize(
     ("bus", "code"),
     [
         ("pcie(7, x16)", "KC107"),
         ("nvlink(1)", "KC107"),
+        ("nvlink(4)", "KC107"),
+        ("xgmi(3)", "KC107"),
+        ("nvlink-bridge(4, pairs = [[0, 1]])", "KC107"),
         ("pcie(4, x16, x16)", "KC103"),
         ("pcie(x16)", "KC103"),
         ("pcie(4, x16, groups = [0, 1])", "KC103"),

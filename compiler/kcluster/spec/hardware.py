@@ -10,6 +10,7 @@ from kcluster.physics.hardware import Bus, Card, Network
 from kcluster.spec.cards import MAX_NODES_IN_ALL, CardShelf
 from kcluster.spec.findings import Findings
 from kcluster.spec.hardware_values import BusWritten, NetworkWritten
+from kcluster.spec.links import joinable, trained
 from kcluster.spec.reader import Fields, missing
 from kcluster.spec.text import refusal
 from kcluster.spec.types import HardwareSpec, NodeSpec, Origin, Value
@@ -162,16 +163,18 @@ def _bus(
     if written is None and around is not None and "bus" not in fields.tried:
         written = around.get("bus")
     values = tuple(card.value for card in cards)
-    if written is not None:
-        bus = _written_bus(written, values, findings)
+    # A link that cannot be is reported, and the cards' own taken, so that the rest is judged.
+    if written is not None and joinable(written, cards, findings):
+        bus = _written_bus(written, cards, findings)
         return None if bus is None else Value(shelf.catalog.measured(bus), written.origin, written.attribute)
     slowest = next((card for card in values if card.form == "pcie"), values[0])
-    note = f"by the form of the card ({slowest.form}), because `bus` is not given"
+    why = "`bus` is not given" if written is None else "the card has no such link"
+    note = f"by the form of the card ({slowest.form}), because {why}"
     bus = shelf.catalog.measured(default_bus(slowest, values))
     return Value(bus, Origin("catalog", gpus.origin.source, gpus.origin.span, note))
 
 
-def _written_bus(written: Value[BusWritten], cards: tuple[Card, ...], findings: Findings) -> Bus | None:
+def _written_bus(written: Value[BusWritten], cards: tuple[Value[Card], ...], findings: Findings) -> Bus | None:
     call, arguments = written.value, written.value.arguments
     source = written.origin.source
     groups, pairs = arguments.get("groups", ()), arguments.get("pairs", ())
@@ -182,16 +185,23 @@ def _written_bus(written: Value[BusWritten], cards: tuple[Card, ...], findings: 
         findings.add("KC106", message, source, call.node.span)
         groups = pairs = ()
     generation = arguments["generation"]
-    bus = make_bus(
-        call.kind,
-        generation,
-        arguments.get("lanes", 16 if call.kind == "pcie" else 0),
-        peer_to_peer=arguments.get("p2p"),
-        shared_lanes=arguments.get("shared_lanes", 1),
-        groups=groups,
-        pairs=pairs,
-        cards=cards,
-    )
+    lanes = arguments.get("lanes", 16 if call.kind == "pcie" else 0)
+
+    def made(generation: int, lanes: int) -> Bus | None:
+        return make_bus(
+            call.kind,
+            generation,
+            lanes,
+            peer_to_peer=arguments.get("p2p"),
+            shared_lanes=arguments.get("shared_lanes", 1),
+            groups=groups,
+            pairs=pairs,
+            cards=tuple(card.value for card in cards),
+        )
+
+    bus = made(generation, lanes)
+    if bus is not None and call.kind == "pcie":
+        bus = made(*trained(generation, lanes, cards))
     if bus is None:
         text = " ".join(source.slice(call.node.span).split())
         findings.add(
