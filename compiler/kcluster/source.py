@@ -73,11 +73,5 @@ class Source:
     def lines(self) -> int:
         return len(self._starts)
 
-    def utf16_column(self, offset: int) -> int:
-        """The column from 0 in UTF-16 units, which is what the language server protocol counts by default."""
-        position = self.position(offset)
-        head = self.text[self._starts[position.line - 1] : offset]
-        return len(head) + sum(1 for character in head if ord(character) > 0xFFFF)
-
     def slice(self, span: Span) -> str:
         return self.text[span.start : span.end]

@@ -98,7 +98,7 @@ def gemma4(f: Fields) -> Architecture:
         full_heads = f.integer("num_global_key_value_heads", default=s.kv_heads, high=MAX_HEADS)
     head = f.integer("global_head_dim", default=512)
     bias = f.flag("attention_bias")
-    options: dict[str, Any] = {"q_bias": bias, "kv_bias": bias, "out_bias": bias, "qk_norm": "head", "v_norm": True}
+    options: dict[str, Any] = {"q_bias": bias, "kv_bias": bias, "out_bias": bias, "qk_norm": "head"}
     full = GroupedAttention(s.heads, full_heads, head, head, shared_kv=shared_kv, **options)
     sliding = attention(s, window=window(f), **options)
     reuse = f.integer("num_kv_shared_layers", default=0, low=0, high=MAX_LAYERS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final
 
 from kcluster.catalog.rows import parse, read
@@ -34,11 +33,6 @@ _SECONDS: Final = frozenset(
 def time_constants() -> TimeConstants:
     """The constants of this release."""
     return make_time_constants(parse(read("time_constants.toml")))
-
-
-def read_time_constants(path: Path) -> TimeConstants:
-    """The constants of a file of the catalog's form (the fit reads its own results through this)."""
-    return make_time_constants(parse(path.read_text(encoding="utf-8")))
 
 
 def make_time_constants(data: dict[str, Any]) -> TimeConstants:

@@ -38,7 +38,6 @@ class GroupedAttention:
     shared_kv: bool = False
     output_gate: bool = False
     sinks: bool = False
-    v_norm: bool = False
     no_kv: bool = False
     """The layer reuses another layer's keys and values and holds none (cross-layer sharing)."""
     cross: bool = False

@@ -13,12 +13,11 @@ from typing import Final
 from kcluster.physics.hardware import Cluster, Place
 from kcluster.physics.time_constants import CollectivePath, CollectiveTable, TimeConstants
 from kcluster.physics.topology import Group, group_of
-from kcluster.units import MIB, Figure, derive, evaluate, given
+from kcluster.units import Figure, derive, evaluate, given
 
 # The engine's own all-reduce (vLLM, custom_all_reduce): these world sizes, one node, messages up to 8 MiB, and more than two
 # ranks only where every pair has a direct link.
 CUSTOM_RANKS: Final = (2, 4, 6, 8, 16)
-CUSTOM_LARGEST: Final = 8 * MIB
 
 # Ranks behind different sockets or switches reach about this share of the bus bandwidth of ranks behind one
 # (8 × RTX PRO 6000: 39–41 GB/s on switches, 22–25 across sockets untuned; rtx6kpro, 2026).

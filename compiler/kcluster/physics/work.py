@@ -242,16 +242,14 @@ def kv_read_bytes(mixer: Mixer, hidden: int, context: float, tp: int, kv_format:
 
 
 @lru_cache(maxsize=4096)
-def _kv_layer(layer: Layer, hidden: int, context: float, tp: int, kv_format: KvFormat, card_id: str) -> float:
+def _kv_layer(layer: Layer, hidden: int, context: float, tp: int, kv_format: KvFormat) -> float:
     return sum(kv_read_bytes(mixer, hidden, context, tp, kv_format, None) for mixer in layer.mixers)
 
 
 def stage_kv_bytes(work: StageWork, hidden: int, context: float, kv_format: KvFormat, dcp: int) -> float:
     """Bytes of KV and state that one sequence of `context` tokens reads in a stage on one rank; decode context parallel divides it."""
     context = round(context)
-    return sum(
-        item.count * _kv_layer(item.layer, hidden, context, work.tp, kv_format, "") / dcp for item in work.layers
-    )
+    return sum(item.count * _kv_layer(item.layer, hidden, context, work.tp, kv_format) / dcp for item in work.layers)
 
 
 def attention_flops(mixer: Mixer, context: float, tp: int) -> float:

@@ -42,11 +42,6 @@ class Topology:
         self._mixed = len({card.id for node in cluster.nodes for card in node.cards}) > 1
         self._placed: dict[tuple[int, int, int], Placed] = {}
 
-    @property
-    def largest_node(self) -> int:
-        """Cards of the largest node."""
-        return max((len(node.cards) for node in self.cluster.nodes), default=0)
-
     def place(self, tp: int, pp: int, dp: int) -> Placed:
         """As many engines of this shape as the cluster holds; none where it holds none."""
         key = (tp, pp, dp)

@@ -24,14 +24,6 @@ def engine_image(serve_plan: ServePlan) -> str:
     return f"vllm/vllm-openai{'-rocm' if amd(serve_plan) else ''}:v{number}"
 
 
-def image_written(serve_plan: ServePlan) -> bool:
-    """Whether the spec names the image itself."""
-    serve = serve_plan.serve
-    return serve.engine.image is not None or (
-        serve.runtime.value == "kubernetes" and serve.kubernetes is not None and serve.kubernetes.image is not None
-    )
-
-
 def amd(serve_plan: ServePlan) -> bool:
     """Whether the cards are AMD's."""
     return any(card.vendor.lower() == "amd" for node in serve_plan.serve.cluster.nodes for card in node.cards)
