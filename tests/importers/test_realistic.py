@@ -20,9 +20,9 @@ CASES: tuple[tuple[str, str, int, set[str], set[str], str], ...] = (
         "70b-awq-2x3090",
         "2 * rtx-3090",
         1,
+        {"KC202"},
         set(),
-        {"KC201"},
-        "vllm serve casperhansen/llama-3.3-70b-instruct-awq --quantization awq_marlin -tp 2 --max-model-len 32k",
+        "vllm serve casperhansen/llama-3.3-70b-instruct-awq --quantization awq_marlin -tp 2 --max-model-len 100k",
     ),
     (
         "t4-bf16",
@@ -244,8 +244,8 @@ CASES: tuple[tuple[str, str, int, set[str], set[str], str], ...] = (
         "vl",
         "4 * h100-sxm",
         1,
-        {"KC801"},
         set(),
+        {"KC801"},
         "vllm serve Qwen/Qwen2.5-VL-72B-Instruct -tp 4 --limit-mm-per-prompt image=1,video=0 --max-model-len 32768",
     ),
     (

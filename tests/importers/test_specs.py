@@ -137,15 +137,13 @@ def test_findings_stand_on_the_flags() -> None:
 
 
 def test_the_command_is_corrected() -> None:
-    text = f"vllm serve {LLAMA} -tp 4 --max_model_len 128K --gpu-memory-util=0.95"
+    text = f"vllm serve {LLAMA} -tp 4 --max_model_len 128K --gpu-memory-util=0.8"
     one = judged(text)
     assert "KC202" in {finding.code for finding in one.findings if finding.severity == "error"}
     fixed = fix(one.imported.source, concerning(one.imported, BOX, False, check), unsafe=True)
     better = corrected(Source("cmd", text), one.imported, fixed.text)
     assert better is not None and better != text
-    assert better.startswith(f"vllm serve {LLAMA} -tp 4 --max_model_len ") and better.endswith(
-        " --gpu-memory-util=0.95"
-    )
+    assert better.startswith(f"vllm serve {LLAMA} -tp 4 --max_model_len ") and better.endswith(" --gpu-memory-util=0.8")
     assert "KC202" not in {finding.code for finding in judged(better).findings if finding.severity == "error"}
 
 

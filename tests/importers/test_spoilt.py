@@ -42,7 +42,6 @@ SHORT = "vllm serve Qwen/Qwen3-8B --max-model-len 8192 "
         ("--override-generation-config '{\\\"temperature\\\": 0.6}'", """'{"temperature": 0.6}'"""),
         ("""--override-generation-config '{{"temperature": 0.6}}'""", """'{"temperature": 0.6}'"""),
         ("""--override-generation-config "'{}'" """, "'{}'"),
-        ("--limit-mm-per-prompt image=1,video=0", """'{"image": 1, "video": 0}'"""),
     ],
 )  # fmt: skip
 def test_json_that_a_shell_or_a_template_spoilt(written: str, meant: str) -> None:

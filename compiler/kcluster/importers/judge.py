@@ -14,6 +14,7 @@ from kcluster.importers.machines import Hardware
 from kcluster.importers.own import findings, problems_of
 from kcluster.importers.phrasing import phrased
 from kcluster.importers.specs import Imported, to_spec
+from kcluster.importers.versions import BEFORE_TABLES, old_version
 from kcluster.importers.words import Launch, Problem
 from kcluster.importers.writing import walk
 from kcluster.source import Source, Span
@@ -98,7 +99,7 @@ def concerning(
         return tuple(
             finding
             for finding in check(source)
-            if _relevant(finding, hardware, assumed)
+            if _relevant(finding, imported, hardware, assumed)
             and not (finding.severity != "error" and finding.figure and any(s.contains(finding.span) for s in taken))
         )
 
@@ -108,10 +109,21 @@ def concerning(
 _LIMITS: Final = ("max_num_seqs", "max_num_batched_tokens")
 
 
-def _relevant(finding: Diagnostic, hardware: Hardware, assumed: bool) -> bool:
+def _share(imported: Imported) -> bool:
+    """Whether servers say shares of a card that together are at most the card: then they may stand on the same one."""
+    shares = [launch.setting("--gpu-memory-utilization") for launch in imported.launches]
+    try:
+        return sum(float(one.text) for one in shares if one is not None) <= 1 and None not in shares
+    except ValueError:
+        return False
+
+
+def _relevant(finding: Diagnostic, imported: Imported, hardware: Hardware, assumed: bool) -> bool:
     """Whether a finding of the spec is one of the command: not of the load, the links or the card that stand in for what is not
     known."""
     code = finding.code
+    if code == "KC112" and _share(imported):
+        return False
     if code.startswith(_NOT_SAID) or (assumed and not code.startswith(_WITHOUT_CARD)):
         return False
     if code == "KC207" and finding.severity != "error":
@@ -134,9 +146,9 @@ def _once(findings: list[Diagnostic]) -> Iterator[Diagnostic]:
 def _relocated(finding: Diagnostic, command: Source, imported: Imported, version: str) -> Diagnostic:
     """A finding of the spec on the command, in its words."""
     finding = _softened(finding, imported)
-    if not version and finding.severity == "error" and _of_a_version(finding, imported):
-        unsaid = "the command does not say which version it is for: the newest was taken"
-        finding = evolve(finding, severity="warning", notes=(*finding.notes, unsaid))
+    doubt = _doubt(finding, imported, version) if finding.severity == "error" else ""
+    if doubt:
+        finding = evolve(finding, severity="warning", notes=(*finding.notes, doubt))
     place = _origin(finding.span, imported) or _anchor(imported.launches[0])
     anchors = [_anchor(launch) for launch in imported.launches]
     labels, notes = [], list(finding.notes)
@@ -162,22 +174,32 @@ def _relocated(finding: Diagnostic, command: Source, imported: Imported, version
     )
 
 
-def _of_a_version(finding: Diagnostic, imported: Imported) -> bool:
-    """Whether an earlier version would not say so, and the command does not say which version it is for."""
-    if all(launch.version for launch in imported.launches):
-        return False
-    limit = finding.code == "KC207" and not any(launch.setting("--max-num-seqs") for launch in imported.launches)
-    return limit or _EARLIER.search(finding.message) is not None
+def _doubt(finding: Diagnostic, imported: Imported, version: str) -> str:
+    """Why an error may be none: what the command does not say of its version or its checkpoint; empty where nothing is left open."""
+    launches = imported.launches
+    if finding.code == "KC306":
+        if "Marlin" in finding.message:
+            return "the engine may take another kernel, which is slower"
+        width = _WIDTH.search(finding.message)
+        if width is not None and "group" in finding.message and int(width[1]) % LARGEST_GROUP:
+            return "the name of the checkpoint does not say in which groups it is packed, nor which matrices are"
+    if any(old_version(launch, version) for launch in launches) and _UNKNOWN.search(finding.message):
+        return "no table holds the flags of a version as old as this"
+    if version or all(launch.version for launch in launches):
+        return ""
+    limit = finding.code == "KC207" and not any(launch.setting("--max-num-seqs") for launch in launches)
+    older = limit or _EARLIER.search(finding.message) or any(flag in finding.message for flag in BEFORE_TABLES)
+    return "the command does not say which version it is for: the newest was taken" if older else ""
 
 
+_WIDTH: Final = re.compile(r"(\d+) / \d+ = ")
+_UNKNOWN: Final = re.compile(r"has no flag|does not (?:take|list) |takes JSON, not \w+=")
 _EARLIER: Final = re.compile(r"it was last seen in|has no quantization method for|does not list")
+LARGEST_GROUP: Final = 128
 
 
 def _softened(finding: Diagnostic, imported: Imported) -> Diagnostic:
     """What the catalog does not know is no mistake of a command."""
-    if finding.code == "KC306" and "Marlin" in finding.message and finding.severity == "error":
-        notes = (*finding.notes, "the engine may take another kernel, which is slower")
-        return evolve(finding, severity="warning", notes=notes)
     if finding.code == "KC106" and finding.severity == "error":
         notes = (*finding.notes, "the catalog may not know all of this model")
         return evolve(finding, severity="warning", notes=notes)

@@ -8,32 +8,54 @@ from collections.abc import Iterator
 from typing import Final
 
 from kcluster.catalog.engines import FlagTable
+from kcluster.importers.versions import JSON_LIMITS_SINCE
 from kcluster.importers.words import Launch, Problem, Setting
 from kcluster.source import Source, Span
 
 _SHOWN: Final = 60
 
 
-def mangled(launch: Launch, command: Source, table: FlagTable) -> Iterator[Problem]:
-    """Flags that take JSON with a value that is none, though what was meant can be read from it."""
+def mangled(
+    launch: Launch, command: Source, table: FlagTable, version: tuple[int, ...] | None = None
+) -> Iterator[Problem]:
+    """Flags that take JSON with a value that is none, though what was meant can be read from it.
+
+    Args:
+        version: of the engine, None where nothing says it.
+    """
     for setting in launch.settings:
         match = table.match(setting.flag)
-        if match is None or match.flag.type not in ("json", "object") or setting.key or not setting.values:
+        if (
+            match is None
+            or match.flag.type not in ("json", "object", "json-or-str")
+            or setting.key
+            or not setting.values
+        ):
             continue
-        if setting.unset or _is_json(setting.text):
+        text = setting.text
+        if setting.unset or _is_json(text) or (match.flag.type == "json-or-str" and not text.lstrip().startswith("{")):
+            continue
+        pairs = _pairs(text) != text
+        if pairs and version is not None and version < JSON_LIMITS_SINCE:
             continue
         found = _meant(setting, command)
         if found is None:
+            if match.flag.type == "json-or-str":
+                yield Problem("KC801", f"{setting.flag} takes JSON, and gets `{_short(text)}`", setting.span)
             continue
         span, value, why, help = found
-        text = setting.text if len(setting.text) <= _SHOWN else setting.text[:_SHOWN] + "…"
         yield Problem(
             "KC801",
-            f"{setting.flag} takes JSON, and gets `{text}`: {why}",
+            f"{setting.flag} takes JSON, and gets `{_short(text)}`: {why}",
             setting.span.cover(span),
+            "warning" if pairs and version is None else "error",
             help=help,
             fix=(span, value) if value and not _listed(command) else None,
         )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def _meant(setting: Setting, command: Source) -> tuple[Span, str, str, str] | None:

@@ -15,6 +15,7 @@ from kcluster.importers.launches import table_of
 from kcluster.importers.machines import Hardware, degree, world
 from kcluster.importers.mangled import mangled
 from kcluster.importers.models import contradiction, identify
+from kcluster.importers.versions import BEFORE_TABLES, old_version
 from kcluster.importers.words import Launch, Problem, Setting, count_of
 from kcluster.physics.capacity import default_limits
 from kcluster.physics.constraints import ITEM_FLOOR_SINCE
@@ -39,7 +40,8 @@ def problems_of(launch: Launch, command: Source, hardware: Hardware, version: st
         hardware: the cards as given, or those that stand in for them.
         version: the engine's where the caller knows it.
     """
-    spoilt = list(mangled(launch, command, table_of(version_of(launch, version))))
+    asked = version_of(launch, version)
+    spoilt = list(mangled(launch, command, table_of(asked), asked))
     outside = [
         problem
         for problem in launch.problems
@@ -306,8 +308,10 @@ def _flags(launch: Launch, command: Source, version: str, *, everything: bool) -
             if not everything and problem.kind not in ("value", "choice"):
                 continue
             # What a list does not hold a plug-in or a neighbouring version may.
-            older = "last seen in" in problem.message and version_of(launch, version) is None
-            severity: Severity = "warning" if problem.kind == "hint" or older else "error"
+            asked = version_of(launch, version)
+            older = asked is None and ("last seen in" in problem.message or setting.flag in BEFORE_TABLES)
+            untold = problem.kind == "unknown" and old_version(launch, version)
+            severity: Severity = "warning" if problem.kind == "hint" or older or untold else "error"
             severity = "note" if problem.kind in ("uncertain", "deprecated") else severity
             help = (f"`{problem.nearest[0]}` is near",) if problem.nearest else ()
             yield Diagnostic("KC801", problem.message, command, setting.span, severity, help=help)

@@ -253,6 +253,9 @@ def _serve(
         writer.line(engine, line)
         if line.setting is not None:
             used.add(line.setting.flag)
+    if several and gpus and not launch.image and launch.setting("--port") is None:
+        # Two servers of one machine that name no port both take this one.
+        writer.line(engine, Line("port", "8000", launch.span))
     for line in limit_defaults(launch, model, gpus, version) if gpus else ():
         writer.line(engine, line)
     arguments = list(_arguments(launch, model, used))
