@@ -45,6 +45,12 @@ def test_wrong_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert ran.code == 2 and ran.out == "" and ran.err and "Traceback" not in ran.err
 
 
+@pytest.mark.parametrize("given", [("vllm", "serve", "Qwen/Qwen3-8B"), ("--gpus", "4090", "vllm")], ids=" ".join)
+def test_a_command_without_its_dashes_is_told_where_it_goes(tmp_path: Path, given: tuple[str, ...]) -> None:
+    ran = kcluster("lint", *given, at=tmp_path)
+    assert ran.code == 2 and "a launch command" in ran.err and "behind `--`" in ran.err, ran
+
+
 def test_what_cannot_be_read_does_not_hide_the_rest(tmp_path: Path) -> None:
     write(tmp_path, bad=BAD)
     ran = kcluster("lint", "nothing.kcluster", "bad.kcluster", "--format", "concise", at=tmp_path)

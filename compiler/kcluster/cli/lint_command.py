@@ -88,6 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
     for line in unreadable:
         complain(line)
     if unreadable and not specs:
+        if len(arguments.paths) > 1:
+            complain("a launch command goes behind `--`: kcluster lint --gpus … -- vllm serve …")
         return USAGE
     cache = None if arguments.no_cache else open_cache()
     if arguments.fix or arguments.unsafe_fixes or arguments.diff:
@@ -126,6 +128,10 @@ def _lint_command(words: Sequence[str], arguments: argparse.Namespace) -> int:
 
 
 def _check_usage(arguments: argparse.Namespace) -> None:
+    if arguments.gpus:
+        raise UsageError(
+            "--gpus is for a launch command, which goes behind `--`; for a file with one: kcluster import --lint"
+        )
     arguments.fix = arguments.fix or arguments.unsafe_fixes
     if arguments.write_baseline and not arguments.baseline:
         raise UsageError("--write-baseline needs --baseline FILE, the file to write")
