@@ -174,7 +174,8 @@ def _environment(files: Files, serve: dict[str, Any]) -> Iterator[str]:
             yield f"{process['file']}: answers nobody, and is given a key"
         if process.get("port") and int(found.get("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", 75)) <= 60:
             yield f"{process['file']}: idle connections end before the router's 60 s"
-        for name in ("CUDA_VISIBLE_DEVICES", "VLLM_API_KEY", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"):
+        of_servers = ("VLLM_API_KEY", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "VLLM_ENGINE_READY_TIMEOUT_S")
+        for name in ("CUDA_VISIBLE_DEVICES", *of_servers):
             found.pop(name, None)
         alike[process["file"]] = found
     first = next(iter(alike.values()), {})

@@ -15,6 +15,7 @@ from kcluster.physics.cut import Cut
 from kcluster.planner.types import EnginePorts, Plan
 from kcluster.spec.types import DraftSpec, RouteSpec, Secret
 from kcluster.targets import emit
+from kcluster.targets.hosts.folders import start_seconds
 from kcluster.targets.layout import processes
 from kcluster.targets.vllm import engine_args, engine_env, lacking
 from tests.targets import checker, factory
@@ -249,6 +250,19 @@ def test_host_memory_is_shared_by_the_ranks_of_an_engine() -> None:
     plan = factory.plan(factory.serve_plan(cut=Cut(tp=1, dp=4, ep=True), engine={"kv_offload": written(64 * 2**30)}))
     (process,) = processes(plan)
     assert dict(engine_args(plan, process))["--kv-offloading-size"] == 16
+
+
+def test_the_server_waits_as_long_as_what_is_around_it() -> None:
+    """It would give up after 600 s, and its unit calls it stuck only later. 0.11 has no such setting."""
+    plan = factory.plan(factory.serve_plan(version=(0, 33)))
+    (process,) = processes(plan)
+    seconds, _ = start_seconds(process.serve)
+    assert seconds > 600 and dict(engine_env(process))["VLLM_ENGINE_READY_TIMEOUT_S"] == str(seconds)
+    (older,) = processes(factory.plan(factory.serve_plan(version=(0, 11))))
+    assert "VLLM_ENGINE_READY_TIMEOUT_S" not in dict(engine_env(older))
+    # A node that does not answer only computes: nobody waits there.
+    _, headless = processes(factory.two_nodes())
+    assert "VLLM_ENGINE_READY_TIMEOUT_S" not in dict(engine_env(headless))
 
 
 def test_nodes_of_one_engine_meet_at_the_first() -> None:

@@ -12,7 +12,7 @@ from kcluster.targets.layout import Process, model_location
 from kcluster.targets.routing import listening
 from kcluster.targets.shell import SHEBANG, STRICT, bearer_key, command_needed, quote, variable_name
 from kcluster.targets.vllm.arguments import Argument
-from kcluster.targets.vllm.environment import Variable, cards, is_address
+from kcluster.targets.vllm.environment import Variable, cards, is_address, patience
 from kcluster.targets.vllm.files import array_lines, describe, exports, hints, model_check
 
 KEY_CONFIG: Final = """\
@@ -91,7 +91,7 @@ def script(
 
 def variables(process: Process) -> tuple[Variable, ...]:
     """The environment of a process: cards, network and stages; what the spec's `env` says takes their place."""
-    own = (*cards(process.serve, process.gpus), *_network(process), *_stages(process), *_keep_alive(process))
+    own = (*cards(process.serve, process.gpus), *_network(process), *_stages(process), *_server(process))
     found = {item.name: item for item in own}
     for key, value in process.serve.serve.engine.env:
         found[key.value] = Variable(key.value, value.value, "as the spec says")
@@ -123,7 +123,9 @@ def _stages(process: Process) -> Iterator[Variable]:
         yield Variable(name, ",".join(str(count) for count in layers), "layers of each stage")
 
 
-def _keep_alive(process: Process) -> Iterator[Variable]:
+def _server(process: Process) -> Iterator[Variable]:
+    if process.serve.serve.engine.name.value == "triton":
+        yield patience(process.serve)
     if process.serve.serve.engine.name.value == "sglang" and process.answers:
         why = "seconds; longer than the router keeps idle connections"
         yield Variable("SGLANG_TIMEOUT_KEEP_ALIVE", str(KEEP_ALIVE_SECONDS), why)

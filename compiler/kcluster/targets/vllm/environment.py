@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from kcluster.planner.types import ServePlan
 from kcluster.targets.engines import KEEP_ALIVE_SECONDS
 from kcluster.targets.layout import Process
 from kcluster.values import frozen
+
+READY_SINCE: Final = (0, 12)
+"""vLLM 0.11.0 does not know `VLLM_ENGINE_READY_TIMEOUT_S` yet (envs.py)."""
 
 
 @frozen
@@ -94,9 +98,19 @@ def _own(process: Process) -> Iterator[Variable]:
         str(KEEP_ALIVE_SECONDS),
         "seconds; longer than the router keeps idle connections",
     )
+    if process.serve.serve.engine.version.value >= READY_SINCE:
+        yield patience(process.serve)
     key = process.serve.serve.engine.api_key
     if key:
         yield Variable("VLLM_API_KEY", key.value.variable, "the engine reads the key from here", secret=True)
+
+
+def patience(serve_plan: ServePlan) -> Variable:
+    """How long vLLM's server waits for its engine cores: as long as the scripts and units around it do."""
+    from kcluster.targets.hosts.folders import start_seconds
+
+    seconds, _ = start_seconds(serve_plan)
+    return Variable("VLLM_ENGINE_READY_TIMEOUT_S", str(seconds), "seconds to load; by itself it gives up after 600")
 
 
 def is_address(host: str) -> bool:
