@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kcluster.cli.common import OK, UsageError, add_color, replace_file, say
 from kcluster.cli.launch_options import add_options, command_of
-from kcluster.cli.launching import hardware_of, lint_text, read, text_of
+from kcluster.cli.launching import folder_of, hardware_of, lint_text, read, text_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,17 +28,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from kcluster.importers.project import with_project
     from kcluster.importers.specs import to_spec
 
     words = command_of(arguments.line)
     source = text_of(words, arguments.paths)
     if arguments.lint:
         return lint_text(source, arguments, form="pretty", strict=False)
-    found = read(source, arguments)
     name = Path(arguments.output).as_posix() if arguments.output else "imported.kcluster"
-    imported = to_spec(
-        found.launches, hardware_of(arguments), version=arguments.engine_version, notes=found.notes, path=name
+    found, hardware = with_project(
+        read(source, arguments), hardware_of(arguments), folder_of(arguments), Path(name).parent
     )
+    imported = to_spec(found.launches, hardware, version=arguments.engine_version, notes=found.notes, path=name)
     if not arguments.output:
         say(imported.source.text)
         return OK

@@ -14,7 +14,7 @@ from kcluster.cli.common import FINDINGS, OK, STDIN, UsageError, say, wants_colo
 from kcluster.diagnostics import Diagnostic, at_worst
 from kcluster.importers.correcting import corrected
 from kcluster.importers.documents import Found, read_text
-from kcluster.importers.judge import Judged, concerning, judge
+from kcluster.importers.judge import Check, Judged, concerning, judge
 from kcluster.importers.machines import Hardware
 from kcluster.source import Source
 
@@ -67,6 +67,13 @@ def hardware_of(arguments: argparse.Namespace) -> Hardware:
     )
 
 
+def folder_of(arguments: argparse.Namespace) -> Path:
+    """Where a command's relative paths start: the folder of the file that holds it, else the working folder."""
+    words = getattr(arguments, "line", ())
+    given = arguments.paths if "--" not in words else ()
+    return Path(given[0]).parent if given and given[0] != STDIN else Path()
+
+
 def read(source: Source, arguments: argparse.Namespace) -> Found:
     """The servers that a text starts.
 
@@ -77,7 +84,7 @@ def read(source: Source, arguments: argparse.Namespace) -> Found:
     if version and not re.fullmatch(r"\d{1,3}(\.\d{1,4}){1,3}", version):
         raise UsageError("--engine-version takes a version such as 0.33")
     variables = dict(pair.partition("=")[::2] for pair in arguments.set)
-    folder = Path(source.path).parent if arguments.paths and arguments.paths[0] != STDIN else Path()
+    folder = folder_of(arguments)
     found = read_text(
         source.text,
         version=tuple(int(part) for part in version.split(".")) if version else None,
@@ -110,26 +117,28 @@ def _config(place: Path) -> str | None:
 
 def lint_text(source: Source, arguments: argparse.Namespace, *, form: str, strict: bool) -> int:
     """Report the findings of a command on the command, and the command with its fixes made; gives the exit code."""
+    from kcluster.importers.project import with_project
+    from kcluster.pipeline import check_source
     from kcluster.render import render, summary
 
-    found, hardware = read(source, arguments), hardware_of(arguments)
-    judged = judge(source, found, hardware, _check, version=arguments.engine_version)
+    folder = folder_of(arguments)
+    found, hardware = with_project(read(source, arguments), hardware_of(arguments), folder, folder)
+
+    def check(spec: Source) -> tuple[Diagnostic, ...]:
+        return check_source(spec, folder=folder).diagnostics
+
+    path = (folder / "imported.kcluster").as_posix()
+    judged = judge(source, found, hardware, check, version=arguments.engine_version, path=path)
     color = wants_color(sys.stdout, arguments.color)
     text = render(form, judged.findings, color=color, width=width_of(sys.stdout))
     if form == "pretty":
-        text += summary(judged.findings, files=1) + "\n" + _said(source, judged, hardware, found)
+        text += summary(judged.findings, files=1) + "\n" + _said(source, judged, hardware, found, check)
     say(text)
     worst = at_worst(judged.findings)
     return FINDINGS if worst == "error" or (worst == "warning" and strict) else OK
 
 
-def _check(spec: Source) -> tuple[Diagnostic, ...]:
-    from kcluster.pipeline import check_source
-
-    return check_source(spec).diagnostics
-
-
-def _said(source: Source, judged: Judged, hardware: Hardware, found: Found) -> str:
+def _said(source: Source, judged: Judged, hardware: Hardware, found: Found, check: Check) -> str:
     """What was assumed or could not be seen, and the corrected command."""
     from kcluster.fixes import fix
 
@@ -139,8 +148,7 @@ def _said(source: Source, judged: Judged, hardware: Hardware, found: Found) -> s
         notes.append(f"{given}: nothing that depends on the cards was judged")
     lines = "".join(f"note: {note}\n" for note in dict.fromkeys(notes))
 
-    check = concerning(judged.imported, hardware, judged.assumed, _check)
-    fixed = fix(judged.imported.source, check, unsafe=True)
+    fixed = fix(judged.imported.source, concerning(judged.imported, hardware, judged.assumed, check), unsafe=True)
     better = corrected(source, judged.imported, fixed.text, judged.problems)
     if better is not None:
         mended = {problem.code for problem in judged.problems if problem.fix is not None}

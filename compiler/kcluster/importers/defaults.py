@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kcluster.catalog.gpus import find_gpu
 from kcluster.importers.models import Identified
 from kcluster.importers.words import Launch, count_of, size_of
 from kcluster.importers.writing import Line
 from kcluster.physics.architecture import GroupedAttention
+from kcluster.physics.hardware import Card
 
 
 def version_of(launch: Launch, version: str = "") -> tuple[int, ...] | None:
@@ -36,25 +36,20 @@ def cut_defaults(launch: Launch, model: Identified) -> Iterator[Line]:
         yield Line("dcp", "1", launch.span)
 
 
-def limit_defaults(launch: Launch, model: Identified, gpus: str, version: str) -> Iterator[Line]:
-    """Sequences and tokens of a step by the engine's tiers, where the command leaves them out and the card is known.
-
-    Args:
-        gpus: the cards as the language writes them.
-    """
+def limit_defaults(launch: Launch, model: Identified, card: Card | None, version: str) -> Iterator[Line]:
+    """Sequences and tokens of a step by the engine's tiers, where the command leaves them out and the card is known."""
     from kcluster.catalog.engines import engine_versions
     from kcluster.physics.capacity import default_limits
     from kcluster.physics.cut import EngineVersion
 
-    found = find_gpu(gpus.rpartition("*")[2].strip().strip('"'))
-    if found is None or model.match is None:
+    if card is None or model.match is None:
         return
     given = {flag: _number(launch, flag) for flag in ("--max-model-len", "--max-num-seqs", "--max-num-batched-tokens")}
     if any(launch.setting(flag) is not None and value is None for flag, value in given.items()):
         return
     sequences, tokens = default_limits(
         model.match.architecture,
-        found.card,
+        card,
         EngineVersion("vllm", version_of(launch, version) or engine_versions("vllm")[-1]),
         max_model_len=given["--max-model-len"],
         max_num_seqs=given["--max-num-seqs"],

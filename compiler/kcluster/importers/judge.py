@@ -6,11 +6,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from kcluster.catalog.gpus import find_gpu
 from kcluster.diagnostics import Diagnostic, in_order
 from kcluster.diagnostics.types import Label
 from kcluster.importers.documents import Found
-from kcluster.importers.machines import Hardware
+from kcluster.importers.machines import Hardware, card_of
 from kcluster.importers.own import findings, problems_of
 from kcluster.importers.phrasing import phrased
 from kcluster.importers.specs import Imported, to_spec
@@ -54,20 +53,28 @@ class Judged:
     problems: tuple[Problem, ...] = ()
 
 
-def judge(command: Source, found: Found, hardware: Hardware, check: Check, *, version: str = "") -> Judged:
+def judge(
+    command: Source,
+    found: Found,
+    hardware: Hardware,
+    check: Check,
+    *,
+    version: str = "",
+    path: str = "imported.kcluster",
+) -> Judged:
     """Judge launches as the spec that says the same.
 
     Args:
+        path: where that spec would lie, for findings of files beside it.
         command: the text that `found` was read from.
         check: gives the findings of a spec.
         version: of the engine, as for `to_spec`.
     """
-    name = hardware.gpus.rpartition("*")[2].strip().strip('"')
-    assumed = not name or find_gpu(name) is None
+    assumed = card_of(hardware) is None
     if assumed:
         count = hardware.gpus.partition("*")[0].strip() if "*" in hardware.gpus else ""
         hardware = evolve(hardware, gpus=f"{count} * {ASSUMED}" if count else ASSUMED)
-    imported = to_spec(found.launches, hardware, version=version, notes=found.notes, load=False)
+    imported = to_spec(found.launches, hardware, version=version, notes=found.notes, path=path, load=False)
     kept = [
         _relocated(finding, command, imported, version)
         for finding in concerning(imported, hardware, assumed, check)(imported.source.text)
@@ -144,7 +151,9 @@ def _once(findings: list[Diagnostic]) -> Iterator[Diagnostic]:
 
 
 def _relocated(finding: Diagnostic, command: Source, imported: Imported, version: str) -> Diagnostic:
-    """A finding of the spec on the command, in its words."""
+    """A finding of the spec on the command, in its words; one of another file, such as the project's catalog, as it is."""
+    if finding.source != imported.source and finding.source.path != imported.source.path:
+        return finding
     finding = _softened(finding, imported)
     doubt = _doubt(finding, imported, version) if finding.severity == "error" else ""
     if doubt:

@@ -9,6 +9,7 @@ from kcluster.catalog.gpus import find_gpu
 from kcluster.importers.simulators import NODE
 from kcluster.importers.words import Launch, count_of
 from kcluster.importers.writing import Line, Writer, quote
+from kcluster.physics.hardware import Card
 from kcluster.values import frozen
 
 _WORD: Final = re.compile(r"[a-z_][a-z0-9_.-]*")
@@ -17,7 +18,7 @@ _WORD: Final = re.compile(r"[a-z_][a-z0-9_.-]*")
 @frozen
 class Hardware:
     """What a command cannot say: cards as the language writes them (`4 * rtx-5090`, or a name alone), bus, network, nodes, their
-    addresses, and the port of a router in front (0 for none)."""
+    addresses, the port of a router in front (0 for none), and the card itself where the project's catalog has it."""
 
     gpus: str = ""
     bus: str = ""
@@ -25,6 +26,18 @@ class Hardware:
     nodes: int = 0
     hosts: tuple[str, ...] = ()
     listen: int = 0
+    card: Card | None = None
+
+    @property
+    def name(self) -> str:
+        """The card's name alone."""
+        return self.gpus.rpartition("*")[2].strip().strip('"')
+
+
+def card_of(hardware: Hardware) -> Card | None:
+    """The card: the project's of that name, else the built-in one; None where neither has it."""
+    found = find_gpu(hardware.name) if hardware.card is None and hardware.name else None
+    return found.card if found is not None else hardware.card
 
 
 def degree(launch: Launch, flag: str) -> int:

@@ -71,6 +71,8 @@ class Identified:
 def identify(launch: Launch) -> Identified:
     """The model by its id, else by the end of its path, else by the name that it is served under."""
     text = launch.model.text if launch.model is not None else ""
+    if launch.own is not None:
+        return _with_format(launch, Identified(launch.own.id, launch.own), _last(text), named=text == launch.own.id)
     direct = find_model(text) if text else None
     if direct is not None:
         return _with_format(launch, Identified(text, direct), _last(text), named=True)

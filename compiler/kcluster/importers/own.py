@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from kcluster.catalog.engines import FlagValue
-from kcluster.catalog.gpus import find_gpu
+from kcluster.catalog.formats import WEIGHT_FORMATS, checkpoint_suffix
+from kcluster.catalog.models import known_format
 from kcluster.diagnostics import Diagnostic
 from kcluster.diagnostics.types import Severity
 from kcluster.importers.defaults import version_of
 from kcluster.importers.launches import table_of
-from kcluster.importers.machines import Hardware, degree, world
+from kcluster.importers.machines import Hardware, card_of, degree, world
 from kcluster.importers.mangled import mangled
 from kcluster.importers.models import contradiction, identify
 from kcluster.importers.versions import BEFORE_TABLES, old_version
@@ -58,6 +59,7 @@ def problems_of(launch: Launch, command: Source, hardware: Hardware, version: st
         *_sinks(launch, hardware, version),
         *_item(launch, hardware, version),
         *_group(launch),
+        *_packed(launch),
         *_captured(launch),
     )
 
@@ -117,14 +119,14 @@ def _format(launch: Launch) -> Iterator[Problem]:
 
 def _dtype(launch: Launch, hardware: Hardware) -> Iterator[Problem]:
     """bfloat16 on a card that has none, for a model that is not known (the spec's rule says so of one that is)."""
-    dtype, found = launch.setting("--dtype"), find_gpu(_name(hardware))
+    dtype, found = launch.setting("--dtype"), card_of(hardware)
     if dtype is None or dtype.text != "bfloat16" or found is None or identify(launch).match is not None:
         return
-    capability = found.card.compute_capability
-    if capability is not None and capability < (8, 0) and found.card.vendor == "nvidia":
+    capability = found.compute_capability
+    if capability is not None and capability < (8, 0) and found.vendor == "nvidia":
         yield Problem(
             "KC803",
-            f"{found.card.name} has no bfloat16: its compute capability is {'.'.join(map(str, capability))}, and 8.0 has it",
+            f"{found.name} has no bfloat16: its compute capability is {'.'.join(map(str, capability))}, and 8.0 has it",
             dtype.span,
             help="`--dtype half`",
         )
@@ -161,9 +163,9 @@ def _nodes(launch: Launch, hardware: Hardware, version: str) -> Iterator[Problem
 
 def _kernels(launch: Launch, hardware: Hardware, version: str) -> Iterator[Problem]:
     """A published build that is older than the card, or an image whose tag does not say how old it is."""
-    found = find_gpu(_name(hardware))
-    capability = found.card.compute_capability if found is not None else None
-    if found is None or capability is None or capability[0] < 12 or found.card.vendor != "nvidia":
+    found = card_of(hardware)
+    capability = found.compute_capability if found is not None else None
+    if found is None or capability is None or capability[0] < 12 or found.vendor != "nvidia":
         return
     asked = version_of(launch, version)
     official = _OFFICIAL.search(launch.image) is not None
@@ -172,7 +174,7 @@ def _kernels(launch: Launch, hardware: Hardware, version: str) -> Iterator[Probl
     if asked is None and official:
         yield Problem(
             "KC803",
-            f"the tag of `{launch.image}` says no version: images before {since} hold no kernels for {found.card.name}",
+            f"the tag of `{launch.image}` says no version: images before {since} hold no kernels for {found.name}",
             _place(launch),
             "note",
             note=f'they end with "no kernel image is available for execution on the device" at compute capability {shown}',
@@ -181,7 +183,7 @@ def _kernels(launch: Launch, hardware: Hardware, version: str) -> Iterator[Probl
     elif asked is not None and asked < BLACKWELL_KERNELS_SINCE:
         yield Problem(
             "KC803",
-            f"vLLM {'.'.join(map(str, asked))} as published holds no kernels for {found.card.name} (compute capability {shown})",
+            f"vLLM {'.'.join(map(str, asked))} as published holds no kernels for {found.name} (compute capability {shown})",
             _place(launch),
             "error" if official else "warning",
             note="" if official else "a build from source for this card has them",
@@ -191,9 +193,9 @@ def _kernels(launch: Launch, hardware: Hardware, version: str) -> Iterator[Probl
 
 def _sinks(launch: Launch, hardware: Hardware, version: str) -> Iterator[Problem]:
     """Attention sinks (gpt-oss) before every back end had them."""
-    match, found = identify(launch).match, find_gpu(_name(hardware))
+    match, found = identify(launch).match, card_of(hardware)
     asked = version_of(launch, version)
-    capability = found.card.compute_capability if found is not None else None
+    capability = found.compute_capability if found is not None else None
     if match is None or match.architecture.model_type != "gpt_oss" or asked is None or asked >= SINKS_SINCE:
         return
     chosen = launch.setting("--attention-backend") is not None or any(
@@ -203,7 +205,7 @@ def _sinks(launch: Launch, hardware: Hardware, version: str) -> Iterator[Problem
         yield Problem(
             "KC803",
             f"attention sinks need Hopper or B200 before vLLM {'.'.join(map(str, SINKS_SINCE))}, unless another back end is chosen; "
-            f"{found.card.name} has compute capability {'.'.join(map(str, capability))}",
+            f"{found.name} has compute capability {'.'.join(map(str, capability))}",
             _place(launch),
             "warning",
             help="VLLM_ATTENTION_BACKEND=TRITON_ATTN_VLLM_V1, or a newer version",
@@ -250,14 +252,14 @@ def _newest() -> str:
 
 def _item(launch: Launch, hardware: Hardware, version: str) -> Iterator[Problem]:
     """A step that older versions do not size for an item that is taken whole, where nothing says the version."""
-    match, found = identify(launch).match, find_gpu(_name(hardware))
+    match, found = identify(launch).match, card_of(hardware)
     stated = launch.setting("--max-num-batched-tokens") or launch.setting("--language-model-only")
     limited = launch.setting("--limit-mm-per-prompt") is not None
     if match is None or found is None or stated is not None or limited or version_of(launch, version) is not None:
         return
     item = match.architecture.item_tokens
     before = EngineVersion("vllm", (0, ITEM_FLOOR_SINCE[1] - 1))
-    step = default_limits(match.architecture, found.card, before)[1]
+    step = default_limits(match.architecture, found, before)[1]
     if item > step:
         yield Problem(
             "KC209",
@@ -268,6 +270,33 @@ def _item(launch: Launch, hardware: Hardware, version: str) -> Iterator[Problem]
             note="the command does not say its version: newer ones size the step themselves",
             help=f"`--max-num-batched-tokens {-(-item // 1024) * 1024}`",
         )
+
+
+def _packed(launch: Launch) -> Iterator[Problem]:
+    """What must hold of a packed checkpoint whose model is not known, said because it could not be judged."""
+    tp, setting = degree(launch, "--tensor-parallel-size"), launch.setting("--tensor-parallel-size")
+    if setting is None or tp == 1 or launch.model is None or identify(launch).match is not None:
+        return
+    name = launch.model.text.rstrip("/").rpartition("/")[2]
+    packed = WEIGHT_FORMATS.get(known_format(launch.model.text) or checkpoint_suffix(name)[1] or "")
+    size = max(packed.block) if packed is not None and packed.block else packed.group if packed is not None else 0
+    if size and size >= SMALLEST_JUDGED:
+        whole = launch.setting("--enable-expert-parallel") is not None
+        yield Problem(
+            "KC306",
+            f"weights in {'blocks' if packed is not None and packed.block else 'groups'} of {size} are cut by tp {tp} only where every "
+            f"width is a multiple of {size * tp:,}, and the widths of this model are not known here",
+            setting.span,
+            "note",
+            note="experts are often narrower" if not whole else "experts stay whole with --enable-expert-parallel",
+            help=""
+            if whole
+            else "`--enable-expert-parallel` keeps experts whole; the model's config.json says its widths",
+        )
+
+
+SMALLEST_JUDGED: Final = 64
+"""Groups below this divide nearly every width."""
 
 
 def _group(launch: Launch) -> Iterator[Problem]:
@@ -284,10 +313,6 @@ def _group(launch: Launch) -> Iterator[Problem]:
         note="the model is not known here; few have 24, 40, 48 or 96 heads",
         help=f"tp {1 << (tp.bit_length() - 1)}, or the rest of the cards by `--pipeline-parallel-size`",
     )
-
-
-def _name(hardware: Hardware) -> str:
-    return hardware.gpus.rpartition("*")[2].strip().strip('"')
 
 
 def _value(setting: Setting) -> FlagValue:

@@ -9,7 +9,7 @@ from typing import Final
 
 from kcluster.catalog.formats import checkpoint_suffix
 from kcluster.importers.defaults import cut_defaults, limit_defaults
-from kcluster.importers.machines import Hardware, write_hardware
+from kcluster.importers.machines import Hardware, card_of, write_hardware
 from kcluster.importers.models import Identified, identify
 from kcluster.importers.words import Launch, Setting, count_of, size_of
 from kcluster.importers.writing import Line, Path, Writer, quote, walk
@@ -90,8 +90,7 @@ def to_spec(
     for launch, model, name in zip(launches, models, names, strict=True):
         _sla(writer, launch, model, name, load)
     for launch, model, name in zip(launches, models, names, strict=True):
-        gpus = "" if load else hardware.gpus
-        _serve(writer, launch, model, name, version, len(launches) > 1, gpus, hardware.listen)
+        _serve(writer, launch, model, name, version, len(launches) > 1, hardware, load)
     source = Source(path, format_source(Source(path, "\n".join(writer.text) + "\n")))
     file, _ = parse(source)
     origins, paths = [], {}
@@ -132,6 +131,8 @@ def _model(writer: Writer, launch: Launch, model: Identified, name: str) -> None
         writer.comments(
             [f"the command says --quantization {quantization.text}; the name of the checkpoint says {model.weights}"]
         )
+    if launch.config:
+        lines.append(Line("config", quote(launch.config), at))
     revision = launch.setting("--revision")
     if revision is not None and revision.values and not revision.unset:
         lines.append(Line("revision", quote(revision.text), revision.span, revision))
@@ -223,9 +224,16 @@ def _sla(writer: Writer, launch: Launch, model: Identified, name: str, load: boo
 
 
 def _serve(
-    writer: Writer, launch: Launch, model: Identified, name: str, version: str, several: bool, gpus: str, listen: int
+    writer: Writer,
+    launch: Launch,
+    model: Identified,
+    name: str,
+    version: str,
+    several: bool,
+    hardware: Hardware,
+    load: bool,
 ) -> None:
-    """The serve of a launch; with `gpus` also what the engine takes on such cards where the command says nothing."""
+    """The serve of a launch; without `load` also what the engine takes on such cards where the command says nothing."""
     path: Path = ("serve", name)
     writer.comments([*launch.notes, *(problem.message for problem in launch.problems), *_unseen(launch)])
     writer.open(path, f"serve {name}", launch.span)
@@ -233,8 +241,8 @@ def _serve(
         writer.line(path, Line(key, value))
     if several and launch.indices:
         writer.line(path, Line("gpus", f"[{', '.join(map(str, sorted(set(launch.indices))))}]"))
-    if listen:
-        writer.block((*path, "router", "nginx"), "router nginx", [Line("listen", str(listen))])
+    if hardware.listen:
+        writer.block((*path, "router", "nginx"), "router nginx", [Line("listen", str(hardware.listen))])
     elif not launch.open and launch.replicas == 1:
         writer.line(path, Line("router", "off"))
     writer.block(
@@ -253,10 +261,10 @@ def _serve(
         writer.line(engine, line)
         if line.setting is not None:
             used.add(line.setting.flag)
-    if several and gpus and not launch.image and launch.setting("--port") is None:
+    if several and not load and not launch.image and launch.setting("--port") is None:
         # Two servers of one machine that name no port both take this one.
         writer.line(engine, Line("port", "8000", launch.span))
-    for line in limit_defaults(launch, model, gpus, version) if gpus else ():
+    for line in limit_defaults(launch, model, card_of(hardware), version) if not load else ():
         writer.line(engine, line)
     arguments = list(_arguments(launch, model, used))
     if arguments:

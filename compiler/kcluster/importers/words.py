@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from kcluster.source import Span
 from kcluster.values import frozen
+
+if TYPE_CHECKING:
+    from kcluster.catalog.models import ModelMatch
 
 
 @frozen
@@ -106,6 +109,8 @@ class Launch:
         open: whether axes that are not said are open, and not what the engine takes by itself.
         outside: where the model lies outside of its container, empty where no mount says so.
         written: whether it is shell text, into which flags can be written.
+        own: the model as the project's catalog or a config.json beside its weights describes it.
+        config: that config.json, as a spec names it.
     """
 
     model: Word | None
@@ -128,6 +133,8 @@ class Launch:
     open: bool = False
     outside: str = ""
     written: bool = True
+    own: ModelMatch | None = None
+    config: str = ""
 
     def setting(self, flag: str) -> Setting | None:
         """The last of a flag, which is the one that counts."""

@@ -40,6 +40,16 @@ class OwnCatalog:
         """The project's model of an id (`kcluster.catalog.own.OwnModel`)."""
         return self._named("models", name)
 
+    def model_at(self, path: str) -> Any:
+        """The project's model whose name, without its owner, a path ends in."""
+        name = path.rstrip("/").rpartition("/")[2]
+        if not name or not self._rows("models"):
+            return None
+        from kcluster.catalog.own import plain
+
+        rows = self._rows("models")
+        return next((row for key, row in rows.items() if key.rpartition("/")[2] == plain(name)), None)
+
     def measured(self, bus: Bus) -> Bus:
         """A bus at the rate that the project measured of such a link, where it did."""
         found = self._rows("links")
