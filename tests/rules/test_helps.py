@@ -54,7 +54,10 @@ def test_a_help_helps(text: str, code: str, help_: str, old: str, new: str, chec
 
 @pytest.mark.parametrize(
     ("text", "help_"),
-    [(LENGTH, r"fits: `context = (\d+K)`"), (BOTH, r"fits: `max_model_len = (\d+K)` and `context = \1`")],
+    [
+        (LENGTH, r"fits: `context = (\d+K)` \([\d,]+ tokens at most\)"),
+        (BOTH, r"fits: `max_model_len = (\d+K)` and `context = \1` \([\d,]+ tokens at most\)"),
+    ],
 )
 def test_the_longest_length_is_written_wherever_more_is_asked_for(text: str, help_: str, check: Check) -> None:
     """An error is mended although a warning comes in its place that could not be judged before: what does not start preempts

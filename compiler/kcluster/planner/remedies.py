@@ -12,6 +12,7 @@ from typing import Final
 from kcluster.physics.capacity import held_requests, holds_longest
 from kcluster.physics.cut import Cut
 from kcluster.physics.formats import WeightFormat
+from kcluster.physics.results import Verdict
 from kcluster.physics.weights import stage_layers
 from kcluster.planner.answers import remembered
 from kcluster.planner.case import Pins, case_of, released
@@ -31,10 +32,11 @@ LONGEST: Final = 2**24
 
 @frozen
 class Partition:
-    """Layers by stage, and the candidate with them."""
+    """Layers by stage, and the candidate with them; `dealt` where the engine itself deals them out so."""
 
     layers: tuple[int, ...]
     candidate: Candidate
+    dealt: bool
 
 
 class _Inquiry:
@@ -153,9 +155,14 @@ _MEMORY_CODES: Final = ("KC201", "KC202", "KC203", "KC204", "KC205", "KC207")
 
 @remembered
 def smallest_fit(serve: ServePlan) -> Candidate | None:
-    """The smallest engine (tp × pp, then the cheapest) that starts on this hardware, the cut's pins released."""
-    fitting = [one for one in _open(serve).candidates if one.fits != "no" and not _errors(one)]
-    return min(fitting, key=lambda one: one.cut.engine_gpus, default=None)
+    """The smallest engine (tp × pp, then the cheapest) that starts on this hardware, the cut's pins released: surely, or where none
+    does, perhaps, if the chosen one does not start at all."""
+    verdicts: tuple[Verdict, ...] = ("yes", "uncertain") if serve.chosen.fits == "no" else ("yes",)
+    for verdict in verdicts:
+        fitting = [one for one in _open(serve).candidates if one.fits == verdict and not _errors(one)]
+        if fitting:
+            return min(fitting, key=lambda one: one.cut.engine_gpus)
+    return None
 
 
 @remembered
@@ -230,19 +237,23 @@ def best_here(serve: ServePlan) -> Candidate:
 
 @remembered
 def better_layers(serve: ServePlan) -> Partition | None:
-    """A partition of the layers over the chosen stages whose tightest stage holds more KV, found by moving layers from the
-    tightest to the roomiest stage; None where the engine's own partition is the best."""
+    """A partition of the layers over the chosen stages whose tightest stage holds more KV than that of the present one: the engine's
+    own, from which layers move from the tightest to the roomiest stage while that helps; None where the present one is the best."""
     chosen = serve.chosen
-    if chosen.cut.pp < 2 or chosen.memory is None or chosen.cut.layers is not None:
+    if chosen.cut.pp < 2 or chosen.memory is None:
         return None
     judge = _own(serve)
-    layers = list(stage_layers(len(judge.case.architecture.layers), chosen.cut))
-    best = _pool(judge.fit(chosen.cut, chosen.limits.kv_format, chosen.limits))
-    found: tuple[int, ...] | None = None
-    cut = chosen.cut
+    own = cut = evolve(chosen.cut, layers=None)
+    layers = list(stage_layers(len(judge.case.architecture.layers), own))
+    dealt = found = tuple(layers)
+
+    def fitted(cut: Cut) -> Fit:
+        return judge.fit(cut, chosen.limits.kv_format, chosen.limits)
+
+    best = _pool(fitted(own))
     waiting = 0
     for _ in range(len(judge.case.architecture.layers)):
-        memory = judge.fit(cut, chosen.limits.kv_format, chosen.limits).memory
+        memory = fitted(cut).memory
         if memory is None:
             break
         share = {stage.stage: stage.kv_cache.value / max(1, stage.layers) for stage in memory.stages}
@@ -252,16 +263,17 @@ def better_layers(serve: ServePlan) -> Partition | None:
             break
         layers[tightest] -= 1
         layers[roomiest] += 1
-        cut = evolve(chosen.cut, layers=tuple(layers))
-        pool = _pool(judge.fit(cut, chosen.limits.kv_format, chosen.limits))
+        cut = evolve(own, layers=tuple(layers))
+        pool = _pool(fitted(cut))
         waiting = 0 if pool > best else waiting + 1
-        if pool < best or waiting > chosen.cut.pp:
+        if pool < best or waiting > own.pp:
             break
         if pool > best:  # first and last stage are often equally tight: one move alone then gains nothing yet
             best, found = pool, tuple(layers)
-    if found is None:
+    if best <= _pool(fitted(chosen.cut)):
         return None
-    return Partition(found, judge.candidate(evolve(chosen.cut, layers=found), chosen.limits.kv_format))
+    better = own if found == dealt else evolve(own, layers=found)
+    return Partition(found, judge.candidate(better, chosen.limits.kv_format), found == dealt)
 
 
 def _pool(fit: Fit) -> float:

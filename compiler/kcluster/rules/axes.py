@@ -44,11 +44,17 @@ def _allowed_tp(serve: ServePlan) -> tuple[int, ...]:
 
 def _tp_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
     sizes = _allowed_tp(serve)
-    if sizes:
-        yield f"`tp` of {listed((count(size) for size in sizes), 'or')} on these nodes"
+    starting = ways.starting(serve, sizes)
+    if starting:
+        yield f"`tp` of {listed((count(size) for size in starting), 'or')} on these nodes"
+    else:
+        if sizes:
+            yield f"{listed((count(size) for size in sizes), 'or')} would divide, and the model does not fit so"
+        yield from ways.smallest(serve)
     cards = serve.serve.cluster.gpus
     pipeline = serve.serve.model.architecture.value.pipeline
-    if violation.fatal and serve.chosen.cut.tp > 1 and cards in ODD_COUNTS and cards not in sizes and pipeline:
+    odd = serve.chosen.cut.tp > 1 and cards in ODD_COUNTS and cards not in sizes
+    if violation.fatal and odd and pipeline and ways.pipeline_starts(serve, cards):
         yield f"`pp = {cards}` with `tp = 1` uses all {cards} cards"
 
 
@@ -225,7 +231,7 @@ def _count_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
     if not violation.fatal and cards // cut.engine_gpus > cut.replicas:
         yield f"`replicas = {cards // cut.engine_gpus}` would use {counted(cards // cut.engine_gpus * cut.engine_gpus, 'card')}"
     elif violation.fatal:
-        yield from ways.smallest(serve)
+        yield from ways.enough_cards(serve)
     else:
         yield "narrow the serve with `gpus = […]` so that another one can have them"
 
@@ -291,7 +297,8 @@ def pipeline_layers(plan: Plan) -> Iterator[Diagnostic]:
 def _stage_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
     layers = len(serve.serve.model.architecture.value.layers)
     cut = serve.chosen.cut
-    fitting = [size for size in range(2, min(layers, serve.serve.cluster.gpus) + 1) if layers % size == 0]
+    most = min(layers, serve.serve.cluster.gpus // (cut.tp * cut.dp))
+    fitting = [size for size in range(2, most + 1) if layers % size == 0]
     if violation.subject == "pp" and cut.pp > layers:
         yield f"`pp` of at most {count(layers)}"
     elif violation.subject == "pp" and fitting and not violation.fatal:

@@ -157,9 +157,23 @@ def model_length(plan: Plan) -> Iterator[Diagnostic]:
                 place_of(length),
                 severity="error",
                 marks=(_context_asked(serve),),
-                help=(f"`max_model_len = {load.context}`, or a shorter `context`",),
-                fixes=rewrite(length, str(load.context)),
+                help=(_length_asked(serve),),
+                fixes=rewrite(length, str(load.context)) if _within_positions(serve) else (),
             )
+
+
+def _within_positions(serve: ServePlan) -> bool:
+    positions = serve.serve.model.architecture.value.max_positions
+    return positions is None or serve.load.context <= positions
+
+
+def _length_asked(serve: ServePlan) -> str:
+    if _within_positions(serve):
+        return f"`max_model_len = {serve.load.context}`, or a shorter `context`"
+    positions = serve.serve.model.architecture.value.max_positions
+    return (
+        f"`max_model_len = {positions}` and `context = {positions}`, which are the model's positions, or shorter ones"
+    )
 
 
 def _long_allowed(serve: ServePlan) -> bool:
@@ -178,7 +192,9 @@ def _positions_mark(serve: ServePlan) -> Mark | None:
 def _positions_help(serve: ServePlan) -> Iterable[str]:
     positions = serve.serve.model.architecture.value.max_positions
     if positions:
-        yield f"`max_model_len = {positions}` at most; a stretched model (YaRN) says so in its own `config.json`"
+        sla = serve.serve.sla
+        both = f" and `context = {positions}`" if sla is not None and sla.context.value > positions else ""
+        yield f"`max_model_len = {positions}`{both} at most; a stretched model (YaRN) says so in its own `config.json`"
 
 
 def _positions_fix(serve: ServePlan) -> tuple[Fix, ...]:
@@ -271,9 +287,8 @@ def _states(serve: ServePlan) -> Figure | None:
 
 
 def _fewer(serve: ServePlan, violation: Violation) -> tuple[Fix, ...]:
-    held = ways.sequences_held(serve)
-    too_many = held is not None and held < serve.chosen.limits.max_num_seqs
-    return rewrite(serve.serve.engine.max_num_seqs, str(held)) if too_many else ()
+    limit = ways.better_limit(serve)
+    return rewrite(serve.serve.engine.max_num_seqs, str(limit)) if limit is not None else ()
 
 
 def _concurrency_mark(serve: ServePlan) -> Mark | None:

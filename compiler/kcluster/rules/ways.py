@@ -68,6 +68,36 @@ def fitting_cuts(serve: ServePlan) -> Iterator[str]:
             yield _hardware(serve, least.nodes, least.gpus_per_node, least.candidate)
 
 
+def starting(serve: ServePlan, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of some tensor-parallel sizes with whose memory the chosen cut starts; where none does, those that hold the weights."""
+    from kcluster.planner.remedies import with_cut
+    from kcluster.values import evolve
+
+    cuts = {size: with_cut(serve, evolve(serve.chosen.cut, tp=size)).memory for size in sizes}
+    started = tuple(size for size, memory in cuts.items() if memory is not None and memory.starts != "no")
+    return started or tuple(size for size, memory in cuts.items() if memory is not None and memory.weights_fit != "no")
+
+
+def pipeline_starts(serve: ServePlan, stages: int) -> bool:
+    """Whether so many stages of one card each hold the weights."""
+    from kcluster.planner.remedies import with_cut
+    from kcluster.values import evolve
+
+    memory = with_cut(serve, evolve(serve.chosen.cut, tp=1, pp=stages, dcp=1, layers=None)).memory
+    return memory is not None and memory.weights_fit != "no"
+
+
+def enough_cards(serve: ServePlan) -> Iterator[str]:
+    """The smallest cut that starts on these cards, or the least hardware where none does."""
+    from kcluster.planner.least import least_hardware
+
+    fitting = tuple(smallest(serve))
+    yield from fitting
+    least = _once(serve, least_hardware) if not fitting else None
+    if least is not None:
+        yield _hardware(serve, least.nodes, least.gpus_per_node, least.candidate)
+
+
 def smallest(serve: ServePlan) -> Iterator[str]:
     """The smallest cut that starts on these cards."""
     from kcluster.planner.remedies import smallest_fit
@@ -89,7 +119,7 @@ def fitting_lengths(serve: ServePlan) -> Iterator[str]:
 
     length = longest(serve)
     if length:
-        yield f"fits: {_shorter(serve, length)}"
+        yield f"fits: {_shorter(serve, length)}{_at_most(serve, length)}"
     fp8 = with_fp8_kv(serve)
     if fp8 is not None and fp8.memory is not None and fp8.fits != "no":
         held = human(fp8.memory.max_concurrency.value, "requests")
@@ -108,6 +138,14 @@ def _shorter(serve: ServePlan, length: str) -> str:
     names = ["max_model_len"] if engine is not None or not asked else []
     names += ["context"] if sla is not None and sla.context in asked else []
     return quoted((f"{name} = {length}" for name in names), "and")
+
+
+def _at_most(serve: ServePlan, written: str) -> str:
+    """The longest length itself, where what is written was rounded down."""
+    from kcluster.planner.remedies import longest_length
+
+    exact = _once(serve, longest_length)
+    return f" ({count(exact)} tokens at most)" if exact is not None and tokens(exact) == written != str(exact) else ""
 
 
 def lengths(serve: ServePlan) -> tuple[Value[int], ...]:
@@ -133,6 +171,18 @@ def sequences_held(serve: ServePlan) -> int | None:
     return _once(serve, sequence_limit)
 
 
+def better_limit(serve: ServePlan) -> int | None:
+    """The sequence limit to write in the place of a higher one; None where the present one is not too high."""
+    from kcluster.planner.case import case_of
+    from kcluster.planner.limits import sequences_wanted
+
+    held = sequences_held(serve)
+    if held is None:
+        return None
+    limit = max(held, sequences_wanted(case_of(serve.serve), serve.chosen.cut))
+    return limit if limit < serve.chosen.limits.max_num_seqs else None
+
+
 def more_room(serve: ServePlan, code: str) -> Iterator[str]:
     """Other cuts and formats whose KV cache holds the load, and the sequences that do not preempt."""
     from kcluster.planner.remedies import holding, with_fp8_kv
@@ -154,10 +204,11 @@ def more_room(serve: ServePlan, code: str) -> Iterator[str]:
 
 
 def sequences(serve: ServePlan) -> Iterator[str]:
-    """The sequence limit that the KV cache holds of typical requests."""
-    limit = sequences_held(serve)
-    if limit is not None and limit < serve.chosen.limits.max_num_seqs:
-        yield f"`max_num_seqs = {limit}` is what the KV cache holds of typical requests"
+    """The sequence limit that the KV cache holds of typical requests; as many as come to each engine where those are more."""
+    limit = better_limit(serve)
+    if limit is not None:
+        held = limit == sequences_held(serve)
+        yield f"`max_num_seqs = {limit}` is what {'the KV cache holds of typical requests' if held else 'comes to each engine'}"
     yield "left out, it follows from the SLA and the KV cache"
 
 
@@ -189,11 +240,12 @@ def partitions(serve: ServePlan) -> Iterator[str]:
     """A partition of the layers whose tightest stage holds more."""
     from kcluster.planner.remedies import better_layers
 
-    if serve.serve.parallel.layers is not None:
-        yield "leave `layers` out, and the engine deals them out evenly"
-        return
     better = better_layers(serve)
-    if better is not None and better.candidate.memory is not None:
+    if better is None or better.candidate.memory is None:
+        return
+    if better.dealt:
+        yield "leave `layers` out, and the engine deals them out evenly"
+    else:
         listing = ", ".join(str(layers) for layers in better.layers)
         yield f"`layers = [{listing}]` holds {count(better.candidate.memory.kv_tokens.value)} tokens of KV"
 
