@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -365,6 +366,31 @@ def test_the_dashboard_shows_kv_first_and_the_plan_beside_what_is_measured() -> 
     other = evolve(PLANS["two"], spec=evolve(PLANS["two"].spec, source=Source("other.kcluster", SOURCE.text)))
     one, two = (json.loads(monitoring(found)["grafana.json"]) for found in (PLANS["two"], other))
     assert one["uid"] != two["uid"] and one["title"] != two["title"]
+
+
+@pytest.mark.parametrize("name", ["recipe-a", "deepseek-2x8-h200", "two-boxes"])
+def test_lines_of_the_dashboard_are_the_figures_of_the_plan(name: str) -> None:
+    """What Grafana shows as planned and asked is what `plan.toml` holds beside it."""
+    found = {one.path: one.text for one in emit(spec(name), ("monitoring",))}
+    serves = {serve["name"]: serve for serve in tomllib.loads(found["plan.toml"])["serves"]}
+    shown = json.loads(found["monitoring/grafana.json"])["panels"]
+    held = 0
+    for panel in shown:
+        of, _, title = panel["title"].partition(": ")
+        lines = {target["legendFormat"]: target["expr"] for target in panel["targets"]}
+        keys = {"time to first token": ("ttft_s", "ttft"), "time between tokens": ("itl_s", "itl"),
+                "output tokens a second": ("output_tokens_per_second", "throughput")}  # fmt: skip
+        if title not in keys:
+            continue
+        key, bound = keys[title]
+        planned = serves[of]["performance"][key]
+        wanted = {"plan": planned["value"], "plan, low": planned["low"], "plan, high": planned["high"]}
+        for row in serves[of].get("sla", ()):
+            if row["bound"] == bound:
+                wanted[f"asked {row['operator']}"] = row["target"]
+        assert {legend: float(expr) for legend, expr in lines.items() if legend[:4] in ("plan", "aske")} == wanted
+        held += len(wanted)
+    assert held >= 9 * len(serves)
 
 
 @pytest.mark.parametrize("name", ["vllm-0.33", "sglang"])

@@ -131,6 +131,45 @@ def test_real_metrics(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert rows["memory.kv_cache_tokens"]["real"] == 32768
 
 
+CHANGED = {
+    name: log
+    for name, _, log in (part.partition("\n") for part in (DATA / "vllm-0.32.0-changed.txt").read_text().split("=== ")[1:])
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "attribute", "follows"),
+    [
+        ("length", "--max-model-len", "max_model_len", {"memory.max_concurrency": 64}),
+        ("model", "model", "checkpoint", {"memory.kv_cache_tokens": 16384, "memory.max_concurrency": 16}),
+        ("graphs", "--enforce-eager", "args", {}),
+        ("kv", "--kv-cache-memory-bytes", "args",
+         {"memory.kv_cache_gib": 0.03, "memory.kv_cache_tokens": 16384, "memory.max_concurrency": 16}),
+        ("utilization", "--gpu-memory-utilization", "gpu_memory_utilization",
+         {"--kv-cache-memory-bytes": None, "memory.kv_cache_tokens": 2068992, "memory.max_concurrency": 2020.5}),
+        ("dtype", "--dtype", "dtype", {"memory.kv_cache_tokens": 16384, "memory.max_concurrency": 16}),
+        ("fp8", "--kv-cache-dtype", "kv_cache", {"memory.kv_cache_tokens": 65536, "memory.max_concurrency": 64}),
+        ("tp", "--tensor-parallel-size", "tp", {"memory.kv_cache_tokens": 65536, "memory.max_concurrency": 64}),
+        ("ngram", "--speculative-config", "draft", {}),
+        ("seqs", "--max-num-seqs", "max_num_seqs", {}),
+        ("prefix", "--enable-prefix-caching", "prefix_caching", {}),
+        ("hf", "--hf-overrides", "args", {"memory.kv_cache_tokens": 65536, "memory.max_concurrency": 64}),
+    ],
+)  # fmt: skip
+def test_a_real_start_with_one_thing_changed(
+    tiny: Path, name: str, first: str, attribute: str, follows: dict[str, Any]
+) -> None:
+    """What was changed is named first, and what came of it points at it: twice the layers are half the tokens, half the ranks
+    or half the bytes twice as many."""
+    (plan,) = read_plan((tiny / "plan.toml").read_text())
+    report = against_log(plan, read_log(CHANGED[name]), name)
+    assert report.first is not None and (report.first.name, report.first.attribute) == (first, attribute)
+    differing = {check.name: check for check in report.checks if check.verdict == "differs"}
+    assert {key: check.real for key, check in differing.items() if key != first} == follows
+    for key, check in differing.items():
+        assert not key.startswith("memory.") or any(f"`{first}` is " in why for why in check.why)
+
+
 def test_metrics_of_a_server(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Engine(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
