@@ -56,6 +56,11 @@ SUPPLEMENTS: dict[str, tuple[dict[str, Any], str]] = {
     },
     "ibm-granite/granite-4.0-h-micro": ({"num_local_experts": 0}, ""),
     "tiiuae/Falcon-H1-0.5B-Base": ({"mamba_d_ssm": 1536}, ""),
+    # the length that was trained first, from which the collected copies scale
+    **{
+        model: ({"original_max_position_embeddings": 4096}, "original length by the default of transformers 5.23.0")
+        for model in ("microsoft/Phi-3.5-mini-instruct", "microsoft/Phi-4-mini-instruct")
+    },
     "LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct": ({"num_hidden_layers": 32}, "layers by the size in the model's name"),
     **{
         f"Qwen/Qwen3.5-{size}": (
@@ -302,6 +307,9 @@ def lines(row: dict[str, Any]) -> list[str]:
         config["stores_mtp_embedding"] = True
     if row["id"] in STORED_HEAD:
         config["stores_tied_head"] = True
+    rope = config.get("rope_scaling")
+    if isinstance(rope, dict) and "long_factor" in rope:
+        config["rope_scaling"] = {"type": "longrope"}  # the factors of single frequencies decide nothing here
     packed = quantization(row, config)
     out = ["[[model]]", f"id = {toml(row['id'])}"]
     out.append(f"model_type = {toml(row['model_type'])}")

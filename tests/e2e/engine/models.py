@@ -38,6 +38,8 @@ def published(id: str) -> dict[str, Any]:
     if kind in ("mistral", "mixtral", "starcoder2") or WRAPPED.get(kind) == "mistral":
         # These rows say nothing where the hub says null, which the reader in transformers does not take for the same.
         config.setdefault("sliding_window", None)
+    if config.get("rope_scaling", {}).get("type") == "longrope":
+        del config["rope_scaling"]  # the rows leave out its factors, without which no engine takes it
     # Named by the models' classes, and without meaning for sizes: left out by the rows' sources.
     if kind == "qwen3_vl_moe":
         config.setdefault("norm_topk_prob", True)
