@@ -298,21 +298,35 @@ def _near(text: str, among: tuple[str, ...]) -> tuple[str, ...]:
 @cache
 def _lines(engine: str) -> tuple[tuple[Version, ...], dict[str, list[_Line]]] | None:
     """The versions with a table and the lines of one engine's table by flag; None without a table."""
-    path = Path(__file__).parent / "data" / "engines" / f"{engine}.tsv"
-    if not engine.isalnum() or not path.is_file():
+    path = _table_of(engine)
+    if path is None:
         return None
     cells = [line.split("\t") for line in path.read_text("utf-8").splitlines() if not line.startswith("#")]
-    versions = {text: tuple(int(part) for part in text.split(".")) for text in cells[0][1:]}
+    versions = _versions(cells[0])
     lines: dict[str, list[_Line]] = {}
     for since, until, name, *columns in cells[2:]:
         lines.setdefault(name, []).append((versions[since], versions[until], columns))
     return tuple(versions.values()), lines
 
 
+def _table_of(engine: str) -> Path | None:
+    path = Path(__file__).parent / "data" / "engines" / f"{engine}.tsv"
+    return path if engine.isalnum() and path.is_file() else None
+
+
+def _versions(header: list[str]) -> dict[str, Version]:
+    return {text: tuple(int(part) for part in text.split(".")) for text in header[1:]}
+
+
 def engine_versions(name: str) -> tuple[Version, ...]:
-    """The versions of an engine that have a flag table, oldest first; empty where it has none."""
-    found = _lines(name)
-    return found[0] if found else ()
+    """The versions of an engine that have a flag table, oldest first; empty where it has none. Reads no more than the head of the
+    table: nearly every spec names a version, and few need its flags."""
+    path = _table_of(name)
+    if path is None:
+        return ()
+    with path.open(encoding="utf-8") as file:
+        header = next(line for line in file if not line.startswith("#"))
+    return tuple(_versions(header.rstrip("\n").split("\t")).values())
 
 
 @cache

@@ -56,27 +56,41 @@ def reported(
     notes: Texts | None = None,
     help: Texts | None = None,
     fixes: Callable[[ServePlan, Violation], tuple[Fix, ...]] | None = None,
+    unsure: Callable[[ServePlan], str] | None = None,
     figure: str = "",
 ) -> Iterator[Diagnostic]:
     """The findings of one code, one a violation. `unless`: codes whose fatal violation of the same plan is the cause of this
-    one, so that one mistake is reported once; `skip`: serves of which the rule says something stronger."""
+    one, so that one mistake is reported once; `skip`: serves of which the rule says something stronger; `unsure`: why a refusal
+    is not certain, which makes it a warning."""
     for serve, violation in broken(plan, code):
         if skip is not None and skip(serve):
             continue
         if any(other.fatal and other.code in unless for other in serve.chosen.violations):
             continue
+        doubt = unsure(serve) if unsure is not None else ""
         yield finding(
             code,
             message(serve, violation) if message is not None else violation.because,
             at(serve, violation) if at is not None else blame(serve.serve, violation.subject),
-            severity=severity_of(violation, soft),
+            severity="warning" if doubt else severity_of(violation, soft),
             label=label(serve, violation) if label is not None else "",
             marks=marks(serve, violation) if marks is not None else (),
-            notes=notes(serve, violation) if notes is not None else (),
+            notes=(*(notes(serve, violation) if notes is not None else ()), doubt),
             help=help(serve, violation) if help is not None else (),
             fixes=fixes(serve, violation) if fixes is not None else (),
             figure=figure,
         )
+
+
+def offloaded(serve: ServePlan) -> str:
+    """Why a sum of memory is not certain: a flag that keeps weights in the host's memory, which the sum does not know."""
+    for name, value in serve.serve.engine.args:
+        if name.value.replace("_", "-") in _OFFLOADING and value.value not in (False, 0, "0"):
+            return f"`{name.value}` keeps weights in the host's memory, which is not counted here"
+    return ""
+
+
+_OFFLOADING: Final = ("--cpu-offload-gb", "--offload-group-size")
 
 
 def budget_mark(serve: ServePlan) -> Mark | None:

@@ -7,12 +7,13 @@ from typing import Final
 
 from kcluster.diagnostics import Diagnostic, Edit, Fix
 from kcluster.diagnostics.wording import plain_slip
+from kcluster.physics.cut import ENGINE_NAMES
 from kcluster.physics.kv import default_prefix_caching
 from kcluster.planner.case import engine_of, pins_of
 from kcluster.planner.types import Plan, ServePlan
 from kcluster.rules.finding import Mark, Place, finding, place_of, written
 from kcluster.rules.registry import rule
-from kcluster.rules.words import quoted
+from kcluster.rules.words import quoted, version_text
 from kcluster.source import Span
 from kcluster.spec.flags import ATTRIBUTE_OF_FLAG, BLOCK_OF_ATTRIBUTE, PLACEMENT
 from kcluster.spec.removing import remove
@@ -27,7 +28,8 @@ def version_mark(engine: EngineSpec) -> Mark | None:
 def unknown_flag(spec: Spec) -> Iterator[Diagnostic]:
     """
     What it checks
-    Each flag of `args` is one that the engine's version has, with a value that it takes, and that it takes beside this model.
+    Each flag of `args` is one that the engine's version has, with a value that it takes, and that it takes beside this model. A version outside those that
+    are known is pointed out: it is judged by the nearest one.
 
     Why
     An engine refuses an unknown flag before it loads anything; flags come and go with every release, and a command copied from a thread of last year has
@@ -71,6 +73,7 @@ def unknown_flag(spec: Spec) -> Iterator[Diagnostic]:
 
     for serve in spec.serves:
         engine = serve.engine
+        yield from _version_beyond(engine)
         table = flag_table(engine.name.value, engine.version.value) if engine.args else None
         if table is None:
             continue
@@ -96,6 +99,26 @@ def unknown_flag(spec: Spec) -> Iterator[Diagnostic]:
                     help=("leave the flag out",),
                     fixes=_left_out(name),
                 )
+
+
+def _version_beyond(engine: EngineSpec) -> Iterator[Diagnostic]:
+    """A version before the oldest or after the newest whose flags are known; a figure of it is one of that neighbour."""
+    from kcluster.catalog.engines import engine_versions
+
+    known = engine_versions(engine.name.value)
+    if not engine.version.written or not known:
+        return
+    version = engine.version.value[: len(known[0])]
+    older, newer = version < known[0], version > known[-1]
+    if older or newer:
+        nearest = version_text(known[0] if older else known[-1])
+        yield finding(
+            "KC801",
+            f"{ENGINE_NAMES[engine.name.value]} {version_text(engine.version.value)} is {'older' if older else 'newer'} than the versions "
+            f"known here, and is judged by {nearest}",
+            place_of(engine.version),
+            severity="warning" if older else "note",
+        )
 
 
 def _not_for_this_model(serve: ServeSpec, flag: str, value: ArgumentValue) -> str:

@@ -12,6 +12,7 @@ from kcluster.rules.broken import (
     context_mark,
     cut_marks,
     needed_text,
+    offloaded,
     reported,
     utilization_mark,
     weights_mark,
@@ -62,6 +63,7 @@ def weights_do_not_fit(plan: Plan) -> Iterator[Diagnostic]:
         at=lambda serve, violation: blame(serve.serve, *_too_large(serve), violation.subject),
         marks=lambda serve, _: (budget_mark(serve), weights_mark(serve), utilization_mark(serve), *cut_marks(serve)),
         help=_fitting_cuts,
+        unsure=offloaded,
         figure="memory.weights_gib",
     )
 
@@ -130,6 +132,7 @@ def context_does_not_fit(plan: Plan) -> Iterator[Diagnostic]:
         marks=lambda serve, _: (budget_mark(serve), utilization_mark(serve), weights_mark(serve), *cut_marks(serve)),
         help=_fitting_lengths,
         fixes=_shorter,
+        unsure=offloaded,
         figure="memory.kv_cache_gib",
     )
 
