@@ -161,20 +161,21 @@ def _lacking_flags(plan: Plan, serve_plan: ServePlan) -> Iterator[Diagnostic]:
         return
     from kcluster.spec.flags import ATTRIBUTE_OF_FLAG
     from kcluster.targets.layout import processes_of
-    from kcluster.targets.vllm import lacking
+    from kcluster.targets.vllm import doubtful, lacking
 
-    told = set()
+    number = ".".join(str(part) for part in version)
+    found: dict[str, str] = {}
     for process in processes_of(plan, serve_plan):
-        for argument in lacking(plan, process):
-            if argument.flag in told:
-                continue
-            told.add(argument.flag)
-            attribute = ATTRIBUTE_OF_FLAG.get(argument.flag)
-            number = ".".join(str(part) for part in version)
-            yield finding(
-                "KC605",
-                f"vLLM {number} has no `{argument.flag}`, "
-                + (f"which `{attribute}` needs" if attribute else "which this plan needs"),
-                blame(serve_plan.serve, *((attribute,) if attribute else ()), "version"),
-                help=("a later `version`",),
-            )
+        found.update((argument.flag, "has no") for argument in lacking(plan, process))
+        # What the compiler takes by itself (`--nnodes`) it takes by version; what the spec asks for may be newer.
+        asked = (one.flag for one in doubtful(plan, process) if one.flag in ATTRIBUTE_OF_FLAG)
+        found.update((flag, "may have no") for flag in asked)
+    for flag, has in found.items():
+        attribute = ATTRIBUTE_OF_FLAG.get(flag)
+        yield finding(
+            "KC605",
+            f"vLLM {number} {has} `{flag}`, which {f'`{attribute}`' if attribute else 'this plan'} needs",
+            blame(serve_plan.serve, *((attribute,) if attribute else ()), "version"),
+            severity=None if has == "has no" else "note",
+            help=("a later `version`",),
+        )

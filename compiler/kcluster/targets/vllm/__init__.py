@@ -5,11 +5,11 @@ from __future__ import annotations
 from kcluster.planner.types import Plan
 from kcluster.targets.layout import processes
 from kcluster.targets.types import Artifact, target
-from kcluster.targets.vllm.arguments import Argument, arguments, engine_args, lacking
+from kcluster.targets.vllm.arguments import Argument, arguments, doubtful, engine_args, lacking
 from kcluster.targets.vllm.environment import engine_env
 from kcluster.targets.vllm.files import config, script
 
-__all__ = ["Argument", "arguments", "emit", "engine_args", "engine_env", "lacking"]
+__all__ = ["Argument", "arguments", "doubtful", "emit", "engine_args", "engine_env", "lacking"]
 
 
 @target("vllm")

@@ -67,6 +67,16 @@ def lacking(plan: Plan, process: Process) -> tuple[Argument, ...]:
     )
 
 
+def doubtful(plan: Plan, process: Process) -> tuple[Argument, ...]:
+    """What the plan asks for and only one of the two tables around this version has a flag for."""
+    table = table_of(process)
+    return tuple(
+        argument
+        for argument in _planned(plan, process)
+        if _offered(table, argument.flag) and (flag := table.find(argument.flag)) is not None and not flag.certain
+    )
+
+
 def table_of(process: Process) -> FlagTable:
     """The flag table that the process's version is judged by; the newest for the vLLM inside of another server."""
     engine = process.serve.serve.engine
