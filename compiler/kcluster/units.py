@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from types import CodeType
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from kcluster.values import frozen
 
@@ -39,6 +39,9 @@ Unit = Literal[
 ]
 
 
+Number: TypeAlias = "int | float | Figure"
+
+
 @frozen
 class Figure:
     """A value with its unit, formula, inputs, source and range.
@@ -51,10 +54,17 @@ class Figure:
     value: float
     unit: Unit
     formula: str = ""
-    inputs: tuple[tuple[str, Figure], ...] = ()
+    _inputs: tuple[tuple[str, Number], ...] = ()
     source: str = ""
     low: float | None = None
     high: float | None = None
+
+    @property
+    def inputs(self) -> tuple[tuple[str, Figure], ...]:
+        """What the formula was computed from, by its names; plain numbers as figures of the unit "count"."""
+        return tuple(
+            (key, item if isinstance(item, Figure) else Figure(key, item, "count")) for key, item in self._inputs
+        )
 
     def __float__(self) -> float:
         return float(self.value)
@@ -69,15 +79,13 @@ class Figure:
 
     def between(self, low: float, high: float) -> Figure:
         """The same figure with its range stated."""
-        return Figure(self.name, self.value, self.unit, self.formula, self.inputs, self.source, low, high)
+        return Figure(self.name, self.value, self.unit, self.formula, self._inputs, self.source, low, high)
 
 
 def given(name: str, value: float, unit: Unit, source: str = "") -> Figure:
     """A figure that is read somewhere rather than computed; `source` says where."""
     return Figure(name, value, unit, source=source)
 
-
-Number = int | float | Figure
 
 _FUNCTIONS: Final[dict[str, object]] = {
     "__builtins__": {},
@@ -101,7 +109,7 @@ def derive(name: str, unit: Unit, formula: str, /, *, source: str = "", **inputs
         formula: a Python expression over the names of `inputs` (and max, min, ceil, floor, round, log2, sqrt); a constant
             of this package, never text of a user.
         source: where the formula comes from.
-        inputs: numbers or figures; plain numbers become figures of the unit "count".
+        inputs: numbers or figures; plain numbers are figures of the unit "count" to whoever asks for them.
 
     Raises:
         ZeroDivisionError, OverflowError: callers check what may be zero first; a formula is not where a user's
@@ -110,13 +118,8 @@ def derive(name: str, unit: Unit, formula: str, /, *, source: str = "", **inputs
     code = _compiled.get(formula)
     if code is None:
         code = _compiled[formula] = compile(formula, "<formula>", "eval")
-    values: dict[str, int | float] = {}
-    figures = []
-    for key, item in inputs.items():
-        figure = item if isinstance(item, Figure) else Figure(key, item, "count")
-        values[key] = figure.value
-        figures.append((key, figure))
-    return Figure(name, eval(code, _FUNCTIONS, values), unit, formula, tuple(figures), source)
+    values = {key: item.value if item.__class__ is Figure else item for key, item in inputs.items()}
+    return Figure(name, eval(code, _FUNCTIONS, values), unit, formula, tuple(inputs.items()), source)
 
 
 def evaluate(formula: str, /, **inputs: float) -> float:

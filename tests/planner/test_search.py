@@ -9,7 +9,7 @@ from kcluster.physics.cut import Cut, Load
 from kcluster.physics.hardware import Cluster, Node
 from kcluster.planner.case import Case
 from kcluster.planner.judge import Judge
-from kcluster.planner.least import Sieve
+from kcluster.planner.least import Known, Sieve
 from kcluster.planner.ranking import does, order
 from kcluster.planner.search import fewest, search
 from kcluster.planner.types import Candidate
@@ -87,7 +87,7 @@ def test_the_search_chooses_what_brute_force_chooses(name: str) -> None:
     chosen = search(judge).candidates[0]
     best = brute_force(judge)
     assert (chosen.cut, chosen.limits) == (best.cut, best.limits)
-    sieved = Sieve(CASES[name]()).choice()
+    sieved = Sieve(CASES[name](), Known()).choice()
     serves = does(chosen) and "KC204" not in {found.code for found in chosen.violations}
     assert sieved == (chosen if serves else None), "by what bars early what cannot serve"
 

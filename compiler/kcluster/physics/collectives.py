@@ -8,6 +8,7 @@ extrapolated.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final
 
 from kcluster.physics.hardware import Cluster, Place
@@ -54,8 +55,13 @@ def _table(group: Group, constants: TimeConstants) -> tuple[CollectiveTable, boo
     kind = {"nvlink-bridge": "nvlink", "roce-mesh": "xgmi"}.get(bus.kind, bus.kind)
     if kind == "xgmi" and path == "nccl":
         path = "custom"
-    table = constants.table(path, kind, bus.generation)
+    table = _nearest(constants, path, kind, bus.generation)
     return table, table.generation != bus.generation or kind != bus.kind
+
+
+@lru_cache(maxsize=256)
+def _nearest(constants: TimeConstants, path: CollectivePath, kind: str, generation: int) -> CollectiveTable:
+    return constants.table(path, kind, generation)
 
 
 def _slower(group: Group, table: CollectiveTable) -> float:

@@ -22,7 +22,7 @@ from kcluster.physics.collectives import (
     staged_rate,
 )
 from kcluster.physics.cut import Cut, EngineVersion, Limits, Load
-from kcluster.physics.hardware import Cluster, EnginePlacement
+from kcluster.physics.hardware import Cluster, EnginePlacement, Place
 from kcluster.physics.results import Communication, StepTime
 from kcluster.physics.time_constants import TimeConstants
 from kcluster.physics.topology import Group, bus_words, group_of, network_words
@@ -73,19 +73,44 @@ def links_of(placement: EnginePlacement, cluster: Cluster) -> Links:
     """The groups of one engine, each the slowest of its kind: the others wait for it."""
     stages = len(placement.ranks[0])
     first = placement.ranks[0]
+    known: dict[tuple[object, ...], Group] = {}
+
+    def group(places: tuple[Place, ...]) -> Group:
+        """Groups on like cards of like nodes are one value."""
+        look = _look(places, cluster)
+        if look not in known:
+            known[look] = group_of(places, cluster)
+        return known[look]
+
     tp = tuple(
-        _slowest([group_of(dp[stage], cluster) for dp in placement.ranks]) if len(first[stage]) > 1 else _alone(cluster)
+        _slowest([group(dp[stage]) for dp in placement.ranks]) if len(first[stage]) > 1 else _alone(cluster)
         for stage in range(stages)
     )
     boundaries = []
     for stage in range(stages - 1):
-        pairs = [group_of((dp[stage][0], dp[stage + 1][0]), cluster) for dp in placement.ranks]
+        pairs = [group((dp[stage][0], dp[stage + 1][0])) for dp in placement.ranks]
         boundaries.append(_slowest(pairs))
     experts = None
     if len(placement.ranks) > 1:
         spans = [tuple(place for dp in placement.ranks for place in dp[stage]) for stage in range(stages)]
         experts = _slowest([group_of(span, cluster) for span in spans])
     return Links(tp, _slowest(boundaries) if boundaries else None, experts, tuple(boundaries))
+
+
+def _look(places: tuple[Place, ...], cluster: Cluster) -> tuple[object, ...]:
+    """All of a group's places that its links depend on."""
+    order: dict[int, int] = {}
+    looks: list[object] = []
+    for place in places:
+        node = cluster.nodes[place.node]
+        looks += (
+            order.setdefault(place.node, len(order)),
+            id(node.bus),
+            id(node.network),
+            node.cards[place.gpu].id,
+            place.gpu,
+        )
+    return tuple(looks)
 
 
 def context_group(placement: EnginePlacement, cluster: Cluster, stage: int, dcp: int) -> Group:
@@ -280,7 +305,9 @@ def pipeline_seconds(arch: Architecture, cut: Cut, links: Links, tokens: float, 
     if links.boundary is None or tokens <= 0:
         return given("communication.pipeline_seconds", 0.0, "s", "pp 1")
     size = tokens * arch.hidden * ACTIVATION_BYTES
-    sends = [group_send(size, group, constants) for group in links.boundaries]
+    different = {id(group): group for group in links.boundaries}
+    by_group = {key: group_send(size, group, constants) for key, group in different.items()}
+    sends = [by_group[id(group)] for group in links.boundaries]
     slowest = max(sends, key=lambda figure: figure.value)
     total = sum(figure.value for figure in sends)
     figure = derive(

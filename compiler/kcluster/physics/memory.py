@@ -102,23 +102,8 @@ def memory(
     """
     by_stage = cards if len(cards) == cut.pp else (cards[0],) * cut.pp
     layers = stage_layers(len(arch.layers), cut)
-    loads = _loads(limits)
     layout = kv_layout(arch, cut, limits, engine, by_stage[0])
-    stages = tuple(
-        _stage(
-            arch,
-            fmt,
-            limits,
-            by_stage[stage],
-            engine,
-            constants,
-            cut,
-            stage,
-            layers[stage],
-            _weights(arch, fmt, cut, stage, exact_weight_bytes, draft_bytes, *loads, constants),
-        )
-        for stage in range(cut.pp)
-    )
+    stages = _stages(arch, fmt, cut, limits, by_stage, layers, engine, constants, exact_weight_bytes, draft_bytes)
     if limits.gpu_blocks is not None:
         stages = tuple(
             evolve(stage, kv_cache=_given_blocks(limits.gpu_blocks, size))
@@ -154,6 +139,31 @@ def memory(
     )
 
 
+def _stages(
+    arch: Architecture,
+    fmt: WeightFormat,
+    cut: Cut,
+    limits: Limits,
+    cards: tuple[Card, ...],
+    layers: tuple[int, ...],
+    engine: EngineVersion,
+    constants: MemoryConstants,
+    exact: int | None,
+    draft: float,
+) -> tuple[_Stage, ...]:
+    """Each stage's budget. Inner stages of the same layers on the same card are one value."""
+    loads = _loads(limits)
+    known: dict[tuple[object, ...], _Stage] = {}
+    stages = []
+    for stage in range(cut.pp):
+        weights = _weights(arch, fmt, cut, stage, exact, draft, *loads, constants)
+        key = (stage == 0, stage == cut.pp - 1, layers[stage], weights.value, cards[stage].id)
+        if key not in known:
+            known[key] = _stage(arch, fmt, limits, cards[stage], engine, constants, cut, stage, layers[stage], weights)
+        stages.append(known[key])
+    return tuple(stages)
+
+
 def weights_exceed(
     arch: Architecture,
     fmt: WeightFormat,
@@ -165,16 +175,23 @@ def weights_exceed(
     exact_weight_bytes: int | None = None,
     draft_bytes: float = 0.0,
 ) -> bool:
-    """Whether the weights of some stage alone are more than the engine's share of a card, so that nothing is left for KV: what
-    `memory` would say in the end, known at once."""
+    """Whether weights alone are seen to be more than the engine's share of a card, so that nothing is left for KV: what `memory`
+    says in the end, mostly known at once, by the mean card (which holds no more than the fullest) or one of three stages."""
     if limits.kv_cache_memory_bytes is not None:
         return False
     usable = _usable(card.memory, limits.utilization).value
     mtp, vision = _loads(limits)
+    whole = _weights(arch, fmt, Cut(), 0, exact_weight_bytes, 0.0, mtp, vision, constants).value
+    if _KEPT_BY_CUTTING * whole / cut.engine_gpus >= usable:
+        return True
     return any(
         _weights(arch, fmt, cut, stage, exact_weight_bytes, draft_bytes, mtp, vision, constants).value >= usable
-        for stage in range(cut.pp)
+        for stage in {0, cut.pp // 2, cut.pp - 1}
     )
+
+
+_KEPT_BY_CUTTING = 0.95
+"""Of what one card would hold, the least that all cards of a cut hold together: the allocator may round less up."""
 
 
 def _loads(limits: Limits) -> tuple[bool, bool]:

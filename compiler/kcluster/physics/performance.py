@@ -50,13 +50,17 @@ def performance(
     memory: Memory,
     engine: EngineVersion,
     constants: TimeConstants,
+    *,
+    model: Engine | None = None,
 ) -> Performance:
     """Predict what requests see at `load.concurrency` requests in flight over all replicas of a cut.
 
     `itl`, `tokens_per_second` and `answer` are of one typical request; `throughput` is of all replicas; `step` is one decode step
-    with its share of prefill, `prefill` one typical prompt on an idle engine. Ranges hold nine measured points in ten.
+    with its share of prefill, `prefill` one typical prompt on an idle engine. Ranges hold nine measured points in ten. `model`: the
+    engine, where it was built before.
     """
-    model = build_engine(arch, fmt, cut, limits, placement, cluster, load, engine, constants)
+    if model is None:
+        model = build_engine(arch, fmt, cut, limits, placement, cluster, load, engine, constants)
     active = max(1, min(cut.replicas, load.concurrency))
     concurrency = max(1.0, load.concurrency / active)
     capacity = _kv_capacity(memory, arch, cut, limits, engine, load)

@@ -151,7 +151,8 @@ def _parts(engine: Engine, batch: float) -> dict[str, float]:
         parts["allreduce"] += many * _reduces(engine, stage) * _allreduce(engine, stage, micro.tokens)
         parts["allreduce"] += many * _context(engine, stage, micro.tokens)
         parts["layers"] += many * stage.fixed
-        parts["prefill"] += many * _prefill_share(engine, stage, micro, linear) * max(0.0, 1 - 1 / max(1.0, batch))
+        if batch > 1:
+            parts["prefill"] += many * _prefill_share(engine, stage, micro, linear) * (1 - 1 / batch)
     tokens = micro.everyone
     parts["alltoall"] = alltoall_step(engine.arch, engine.cut, engine.links, tokens, engine.constants).value
     parts["pipeline"] = pipeline_seconds(engine.arch, engine.cut, engine.links, micro.tokens, engine.constants).value

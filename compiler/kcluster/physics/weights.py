@@ -30,7 +30,7 @@ from kcluster.physics.formats import WeightFormat
 from kcluster.physics.parameters import add
 from kcluster.physics.tensors import Tensor, embedding_tensor, head_tensor, layer_kinds, layer_tensors
 from kcluster.units import Figure, derive, given
-from kcluster.values import frozen
+from kcluster.values import evolve, frozen
 
 __all__ = ["PartBytes", "packed", "part_bytes", "plain_bytes", "stage_layers", "stage_weights", "weight_bytes"]
 
@@ -201,11 +201,20 @@ def _prefixes(arch: Architecture) -> tuple[tuple[Layer, ...], tuple[tuple[int, .
     return kinds, prefixes
 
 
+@frozen
+class _Outside:
+    """What of a model is outside its layers on a rank: by the place of its stage, and by what the engine loads."""
+
+    first: bool
+    last: bool
+    vision: bool
+    mtp: bool
+
+
 @lru_cache(maxsize=4096)
-def _outside(
-    arch: Architecture, fmt: WeightFormat, tp: int, first: bool, last: bool, vision: bool, mtp: bool, shares: _Shares
-) -> Figure:
+def _outside(arch: Architecture, fmt: WeightFormat, place: _Outside, shares: _Shares) -> Figure:
     """What a rank of a stage holds outside its layers."""
+    first, last, tp = place.first, place.last, shares.tp
     terms = []
     if first:
         terms.append(("embedding", _vocabulary(arch, fmt, tp, "embedding")))
@@ -229,7 +238,7 @@ def _outside(
             values=arch.rope_values,
         )
         terms.append(("rotary", rope))
-    if vision and arch.vision_parameters:
+    if place.vision and arch.vision_parameters:
         terms.append(
             (
                 "vision",
@@ -244,7 +253,7 @@ def _outside(
                 ),
             )
         )
-    if mtp and last and arch.mtp_layers:
+    if place.mtp and last and arch.mtp_layers:
         dense = arch.moe is None
         for layer, count in layer_kinds(arch.mtp_layers):
             each = _rank_layer(layer, arch.hidden, mtp_format(fmt), dense, shares)
@@ -257,7 +266,7 @@ def _outside(
 _PACKED_RANGE = (0.97, 1.06)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def stage_weights(
     arch: Architecture,
     fmt: WeightFormat,
@@ -285,24 +294,34 @@ def stage_weights(
     counts = stage_layers(len(arch.layers), cut)
     start = min(sum(counts[:stage]), len(arch.layers))
     end = min(start + counts[stage], len(arch.layers))
-    shares = _shares(cut)
+    held = tuple(before[end] - before[start] for before in _prefixes(arch)[1])
+    outside = _Outside(stage == 0, stage == len(counts) - 1, vision, mtp)
+    return evolve(_held(arch, fmt, _shares(cut), held, outside, exact_bytes), name=f"weights.stage{stage}")
+
+
+@lru_cache(maxsize=8192)
+def _held(
+    arch: Architecture,
+    fmt: WeightFormat,
+    shares: _Shares,
+    held: tuple[int, ...],
+    outside: _Outside,
+    exact_bytes: int | None,
+) -> Figure:
+    """A rank that holds so many of each distinct layer: many stages of many cuts are the same."""
     dense = arch.moe is None
-    kinds, prefixes = _prefixes(arch)
     terms: list[tuple[str, Figure]] = []
-    for layer, before in zip(kinds, prefixes, strict=True):
-        count = before[end] - before[start]
+    for layer, count in zip(_prefixes(arch)[0], held, strict=True):
         if count:
             each = _rank_layer(layer, arch.hidden, fmt, dense, shares)
             figure = derive(f"{count} layers, per GPU", "bytes", "layers * each", layers=count, each=each)
             terms.append((_layer_name(layer), figure))
-    outside = _outside(arch, fmt, cut.tp, stage == 0, stage == len(counts) - 1, vision, mtp, shares)
-    terms.append(("outside", outside))
-    name = f"weights.stage{stage}"
-    computed = add(name, "bytes", terms)
+    terms.append(("outside", _outside(arch, fmt, outside, shares)))
+    computed = add("weights", "bytes", terms)
     if exact_bytes is None:
         return computed.spread(*_PACKED_RANGE) if fmt.quantized and fmt.bytes_per_parameter < 1 else computed
     return derive(
-        name,
+        "weights",
         "bytes",
         "computed * exact / checkpoint",
         source="the checkpoint's own size",

@@ -9,7 +9,7 @@ from kcluster.physics.capacity import held_requests, holds_longest, longest_leng
 from kcluster.physics.constraints import violations as broken_constraints
 from kcluster.physics.cut import Cut, Limits
 from kcluster.physics.hardware import Card
-from kcluster.physics.memory import memory
+from kcluster.physics.memory import memory, weights_exceed
 from kcluster.physics.results import Memory
 from kcluster.planner.case import Case
 from kcluster.planner.types import Violation
@@ -57,12 +57,29 @@ def fit_engine(
     senseless = any(found.subject == "layers" and found.fatal for found in constraints)
     if cut.pp > len(case.architecture.layers) or senseless:
         return Fit(limits, constraints, None, None, None)
+    settle = settle and case.pins.max_num_seqs is None
+    if settle and not case.pins.fitted_length and is_heavy(case, cut, limits, cards):
+        single = _measured(case, cut, cards, evolve(limits, max_num_seqs=1), constraints)
+        if _most(case, single) < 1:
+            return single
     fit = _measured(case, cut, cards, limits, constraints)
     if case.pins.fitted_length:
         fit = _shortened(case, cut, cards, fit)
-    if settle and case.pins.max_num_seqs is None and _most(case, fit) < limits.max_num_seqs:
-        fit = _settled(case, cut, cards, fit)
-    return fit
+    return _settled(case, cut, cards, fit) if settle and _most(case, fit) < limits.max_num_seqs else fit
+
+
+def is_heavy(case: Case, cut: Cut, limits: Limits, cards: tuple[Card, ...]) -> bool:
+    """Whether weights alone are more than any of the cards takes."""
+    return weights_exceed(
+        case.architecture,
+        case.weights,
+        cut,
+        limits,
+        max(cards, key=lambda card: card.memory.value),
+        case.memory_constants,
+        exact_weight_bytes=case.exact_weight_bytes,
+        draft_bytes=case.draft_bytes / cut.tp,
+    )
 
 
 def _shortened(case: Case, cut: Cut, cards: tuple[Card, ...], fit: Fit) -> Fit:

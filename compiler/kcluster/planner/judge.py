@@ -6,6 +6,7 @@ from typing import Final
 
 from kcluster.physics.communication import communication
 from kcluster.physics.cut import Cut, KvFormat, Limits
+from kcluster.physics.engine import Engine
 from kcluster.physics.hardware import Card, EnginePlacement
 from kcluster.physics.performance import performance
 from kcluster.physics.results import Communication, Performance, Verdict
@@ -24,17 +25,21 @@ AXES: Final = frozenset({"tp", "pp", "dp", "ep", "dcp", "eplb", "layers"})
 """The numbers of a cut; other subjects (lengths, formats) are the same for every cut."""
 
 
+FitKey = tuple[Cut, KvFormat, int, tuple[str, ...]]
+"""What the memory of one engine depends on within a case: its shape, KV format, sequences and cards."""
+
+
 class Judge:
     """Judges the candidates of one case, each distinct question to physics once.
 
-    `measured` counts the evaluations of time, the dearest ones.
+    `fits`: what is known of memory from other amounts of the case's hardware. `measured` counts the evaluations of time, the dearest ones.
     """
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, fits: dict[FitKey, Fit] | None = None) -> None:
         self.case = case
         self.topology = Topology(case.cluster)
         self.measured = 0
-        self._fits: dict[tuple[Cut, KvFormat, int, tuple[str, ...]], Fit] = {}
+        self._fits = {} if fits is None else fits
         self._candidates: dict[tuple[Cut, KvFormat], Candidate] = {}
         self._smallest = smallest_card(case.cluster) if case.cluster.gpus else None
 
@@ -139,6 +144,10 @@ class Judge:
         """Whether times are worth working out for a cut of which this is known."""
         return True
 
+    def built(self, cut: Cut, index: int, limits: Limits) -> Engine | None:
+        """The engine of a cut at an index of its placement, where it was built before."""
+        return None
+
     def _times(
         self, cut: Cut, fit: Fit, engines: tuple[EnginePlacement, ...], kinds: tuple[int, ...]
     ) -> tuple[Communication, Performance]:
@@ -161,6 +170,7 @@ class Judge:
                 fit.memory,
                 case.engine,
                 case.time_constants,
+                model=self.built(cut, index, fit.limits),
             )
             timed.append((figures, index))
         slowest, index = max(timed, key=lambda pair: pair[0].itl.value)

@@ -12,20 +12,20 @@ from typing import Final
 
 from kcluster.physics.cut import Cut, KvFormat, Limits, Load
 from kcluster.physics.engine import Engine, build_engine
-from kcluster.physics.hardware import Cluster, Node
-from kcluster.physics.memory import weights_exceed
+from kcluster.physics.hardware import Cluster, EnginePlacement, Node
 from kcluster.physics.steps import prompt_time, step_seconds
 from kcluster.planner.answers import remembered
 from kcluster.planner.case import Case, case_of, released
-from kcluster.planner.fitting import Fit
-from kcluster.planner.judge import Judge
+from kcluster.planner.fitting import Fit, is_heavy
+from kcluster.planner.judge import FitKey, Judge
 from kcluster.planner.limits import first_limits
+from kcluster.planner.placement import first_engine
 from kcluster.planner.ranking import does, is_warned, order
 from kcluster.planner.search import fewest, judged
 from kcluster.planner.space import kv_formats
 from kcluster.planner.types import Candidate, ServePlan, Violation
 from kcluster.spec.types import Bound
-from kcluster.values import evolve, frozen
+from kcluster.values import define, evolve, field, frozen
 
 MOST_SCALE: Final = 32
 """Least hardware is looked for up to this many times the nodes that there are, and up to `MOST_NODES` of them."""
@@ -58,34 +58,53 @@ def least_hardware(serve: ServePlan) -> Hardware | None:
     case = released(case_of(serve.serve))
     if not case.cluster.nodes or not case.cluster.nodes[0].cards:
         return None
-    first = case.cluster.nodes[0]
-    present, cards = len(case.cluster.nodes), len(first.cards)
-    sieves: dict[tuple[int, int], Sieve] = {}
-
-    def sieve(nodes: int, size: int) -> Sieve:
-        if (nodes, size) not in sieves:
-            alike = next((other for (_, its), other in sieves.items() if its == size), None)
-            sieves[nodes, size] = Sieve(evolve(case, cluster=_cluster(case, first, nodes, size)), alike)
-        return sieves[nodes, size]
-
-    def enough(nodes: int) -> bool:
-        return sieve(nodes, cards).serves()
-
-    def found(nodes: int, size: int) -> Hardware:
-        choice = sieve(nodes, size).choice()
-        assert choice is not None
-        return Hardware(nodes, size, choice)
-
+    amounts = _Amounts(case)
+    present, cards = len(case.cluster.nodes), len(case.cluster.nodes[0].cards)
     # What comes first is tried first, the smaller searches before the larger: what is found ends the rest.
     sizes = sorted({cards, *(size for size in (1, 2, 4, MOST_CARDS) if size <= MOST_CARDS)})
-    one = next((size for size in sizes if sieve(1, size).serves()), None)
-    within = fewest(2, present, enough) if present > 1 and not (one is not None and one <= 2 * cards) else None
+    one = next((size for size in sizes if amounts.sieve(1, size).serving() is not None), None)
+    within = amounts.fewest(2, present, cards) if present > 1 and not (one is not None and one <= 2 * cards) else None
     if within is not None and (one is None or within * cards < one):
-        return found(within, cards)
+        return amounts.hardware(within, cards)
     if one is not None:
-        return found(1, one)
-    least = fewest(present + 1, most_nodes(present), enough) if most_nodes(present) > present else None
-    return found(least, cards) if least is not None else None
+        return amounts.hardware(1, one)
+    least = amounts.fewest(present + 1, most_nodes(present), cards)
+    return amounts.hardware(least, cards) if least is not None else None
+
+
+class _Amounts:
+    """Amounts of the hardware of a case, each asked about once."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self._known = Known()
+        self._sieves: dict[tuple[int, int], Sieve] = {}
+
+    def sieve(self, nodes: int, cards: int) -> Sieve:
+        if (nodes, cards) not in self._sieves:
+            cluster = _cluster(self.case, nodes, cards)
+            self._sieves[nodes, cards] = Sieve(evolve(self.case, cluster=cluster), self._known)
+        return self._sieves[nodes, cards]
+
+    def fewest(self, low: int, high: int, cards: int) -> int | None:
+        """The fewest nodes in [low, high] that serve: a cut that serves on many is followed down to the fewest on which it does, then
+        one is looked for that serves on still fewer."""
+        least = None
+        while high >= low:
+            cut = self.sieve(high, cards).serving()
+            if cut is None:
+                break
+            least = fewest(low, high, lambda nodes, cut=cut: self.sieve(nodes, cards).serves(cut))  # type: ignore[misc]
+            assert least is not None
+            high = least - 1
+        while least is not None and self.sieve(least, cards).choice() is None:
+            least += 1  # a plan of so few nodes stops before it comes to that cut
+        return least
+
+    def hardware(self, nodes: int, cards: int) -> Hardware:
+        choice = self.sieve(nodes, cards).choice()
+        assert choice is not None
+        return Hardware(nodes, cards, choice)
 
 
 def most_nodes(present: int) -> int:
@@ -93,8 +112,9 @@ def most_nodes(present: int) -> int:
     return max(present, min(present * MOST_SCALE, MOST_NODES))
 
 
-def _cluster(case: Case, node: Node, nodes: int, cards: int) -> Cluster:
-    """So many nodes of so many cards of a node's first kind; of its own number of cards they are like it in everything."""
+def _cluster(case: Case, nodes: int, cards: int) -> Cluster:
+    """So many nodes of so many cards of the first node's first kind; of its own number of cards they are like it in everything."""
+    node = case.cluster.nodes[0]
     whole = cards == len(node.cards)
     bus = node.bus if whole else evolve(node.bus, groups=(), pairs=())
     held = node.cards if whole else (node.cards[0],) * cards
@@ -102,113 +122,163 @@ def _cluster(case: Case, node: Node, nodes: int, cards: int) -> Cluster:
     return Cluster(like, case.cluster.reserved)
 
 
+EngineKey = tuple[Cut, int, int]
+
+
+@define
+class Known:
+    """What is known of one engine whatever the amount of hardware: why its cut is barred and its memory; and by the cards of a node
+    its times alone, and on how many nodes it did not serve."""
+
+    barred: dict[Cut, Candidate | None] = field(factory=dict)
+    fits: dict[FitKey, Fit] = field(factory=dict)
+    engines: dict[EngineKey, Engine] = field(factory=dict)
+    slow: dict[EngineKey, bool] = field(factory=dict)
+    late: dict[tuple[Cut, int, int, int], tuple[bool, bool]] = field(factory=dict)
+    failed: dict[tuple[Cut, int], int] = field(factory=dict)
+
+
 class Sieve(Judge):
-    """A judge of one amount of hardware that bars what cannot serve. `alike`: one of another number of such nodes, whose times alone are
-    the same."""
+    """A judge of one amount of hardware, equal nodes of one kind of card, that bars what cannot serve."""
 
-    def __init__(self, case: Case, alike: Sieve | None = None) -> None:
-        super().__init__(case)
-        self._engines: dict[tuple[Cut, int], Engine] = {} if alike is None else alike._engines
-        self._slow: dict[tuple[Cut, int], bool] = {} if alike is None else alike._slow
-        self._late: dict[tuple[Cut, int, int], bool] = {} if alike is None else alike._late
-        self._largest = max(
-            (card for node in case.cluster.nodes for card in node.cards), key=lambda one: one.memory.value
-        )
+    def __init__(self, case: Case, known: Known) -> None:
+        super().__init__(case, known.fits)
+        self._known = known
+        self._nodes = len(case.cluster.nodes)
+        self._size = len(case.cluster.nodes[0].cards)
+        network = case.cluster.nodes[0].network
+        self._rdma = network is not None and network.rdma
+        self._first_placed: dict[tuple[int, int, int], EnginePlacement | None] = {}
+        self._largest = max(case.cluster.nodes[0].cards, key=lambda card: card.memory.value)
 
-    def serves(self) -> bool:
-        """Whether the plan on this hardware meets every bound and holds the typical load."""
+    def serving(self) -> Cut | None:
+        """The cut of one engine that meets every bound and holds the typical load on this hardware; None where none does."""
         doing = []
         for candidate in judged(self, kv_formats(self.case)[0]):
             if does(candidate):
                 if not is_warned(candidate):
-                    return True  # what a plan prefers to it is as good
+                    return evolve(candidate.cut, replicas=1)  # what a plan prefers to it is as good
                 doing.append(candidate)
-        return _first(self.case, doing) is not None
+            elif candidate.memory is not None:
+                self._fails(evolve(candidate.cut, replicas=1))
+        first = _first(self.case, doing)
+        return evolve(first.cut, replicas=1) if first is not None else None
+
+    def serves(self, cut: Cut) -> bool:
+        """Whether this cut of one engine, as often as it finds place, does."""
+        held = self.capacity(cut)
+        if not held:
+            return False
+        found = self.candidate(evolve(cut, replicas=held), kv_formats(self.case)[0])
+        if does(found) and not _is_short(found):
+            return True
+        self._fails(cut)
+        return False
+
+    def _fails(self, cut: Cut) -> None:
+        self._known.failed[cut, self._size] = max(self._nodes, self._known.failed.get((cut, self._size), 0))
 
     def choice(self) -> Candidate | None:
         """The plan on this hardware; None where it does not serve."""
         return _first(self.case, [one for one in judged(self, kv_formats(self.case)[0]) if does(one)])
 
     def barred(self, cut: Cut, kv_format: KvFormat) -> Candidate | None:
-        known = super().barred(cut, kv_format)
-        if known is not None:
-            return known
-        limits = first_limits(self.case, cut, kv_format, self._largest)
-        if self._is_heavy(cut, limits):
-            return _refused(cut, limits, "KC201", "pp")
-        return _refused(cut, limits, "KC501", "dcp") if self._is_slow(cut, limits) else None
+        known = self._known.barred
+        if cut not in known:
+            limits = first_limits(self.case, cut, kv_format, self._largest)
+            heavy = is_heavy(self.case, cut, limits, (self._largest,))
+            known[cut] = _refused(cut, limits, "KC201", "pp") if heavy else super().barred(cut, kv_format)
+        if known[cut] is not None:
+            return known[cut]
+        # With the most replicas that there could be, limits are those of the fewest requests, and the chunk of a prompt the smallest.
+        most = max(1, self._nodes * self._size // cut.engine_gpus)
+        limits = first_limits(self.case, evolve(cut, replicas=most), kv_format, self._largest)
+        if cut.tp > self._size and not self._rdma:
+            return _refused(cut, limits, "KC401", "tp")
+        if self._is_slow(cut, limits):
+            return _refused(cut, limits, "KC501", "time")
+        return _refused(cut, limits, "KC502", "time") if self._late(cut, limits)[1] else None
 
     def asks_times(self, cut: Cut, fit: Fit, found: list[Violation]) -> bool:
         if any(one.fatal or one.error or one.code in ("KC201", "KC202") for one in found):
             return False
-        late = self._is_late(cut, fit.limits)
+        shape = evolve(cut, replicas=1)
+        failed = self._known.failed.get((shape, self._size), 0) >= self._nodes
+        late = failed or self._late(shape, fit.limits)[0]
         if late:
-            found.append(Violation("KC502", "pp", "", False, error=True))
+            found.append(Violation("KC502", "time", "", False, error=True))
         return not late
-
-    def _is_heavy(self, cut: Cut, limits: Limits) -> bool:
-        """Whether its weights alone are more than the engine's share of a card."""
-        case = self.case
-        return weights_exceed(
-            case.architecture,
-            case.weights,
-            cut,
-            limits,
-            self._largest,
-            case.memory_constants,
-            exact_weight_bytes=case.exact_weight_bytes,
-            draft_bytes=case.draft_bytes / cut.tp,
-        )
 
     def _is_slow(self, cut: Cut, limits: Limits) -> bool:
         """Whether a request alone waits too long for each token: what else is in flight makes no step shorter."""
         key = self._key(cut)
         if key is None:
             return False
-        if key not in self._slow:
+        if key not in self._known.slow:
             engine = self._engine(key, limits)
             token = step_seconds(engine, 1.0)[0] / engine.tokens_per_step
-            self._slow[key] = any(_over(bound, token, self.case.load) for bound in self.case.bounds)
-        return self._slow[key]
+            self._known.slow[key] = any(_over(bound, token, self.case.load) for bound in self.case.bounds)
+        return self._known.slow[key]
 
-    def _is_late(self, cut: Cut, limits: Limits) -> bool:
-        """Whether a prompt alone takes longer than a first token may."""
-        most = min((bound.value.value for bound in self.case.bounds if bound.name == "ttft"), default=math.inf)
-        key = self._key(evolve(cut, replicas=1))
+    def _late(self, cut: Cut, limits: Limits) -> tuple[bool, bool]:
+        """Whether a prompt alone takes longer than a first token may, and whether it would with any number of stages: the first of
+        its chunks goes through all of them."""
+        most = min((bound.value.value for bound in self.case.bounds if bound.name == "ttft"), default=math.inf) * DOUBT
+        key = self._key(cut)
         if key is None or most == math.inf:
-            return False
+            return False, False
         known = (*key, limits.max_num_batched_tokens)
-        if known not in self._late:
-            engine = evolve(self._engine(key, limits), limits=limits)
-            self._late[known] = prompt_time(engine).value > most * DOUBT
-        return self._late[known]
+        if known not in self._known.late:
+            whole = prompt_time(evolve(self._engine(key, limits), limits=limits))
+            through = next(figure.value for name, figure in whole.inputs if name == "through")
+            self._known.late[known] = whole.value > most, through > most
+        return self._known.late[known]
 
-    def _key(self, cut: Cut) -> tuple[Cut, int] | None:
-        """The shape of an engine and the nodes that it spans, which is all that its time alone depends on; None without a place."""
-        engines = self._placed(cut).engines
-        return (cut, len(engines[0].nodes)) if engines else None
+    def built(self, cut: Cut, index: int, limits: Limits) -> Engine | None:
+        key = self._key(evolve(cut, replicas=1))
+        return evolve(self._known.engines[key], limits=limits) if index == 0 and key in self._known.engines else None
 
-    def _engine(self, key: tuple[Cut, int], limits: Limits) -> Engine:
-        if key not in self._engines:
+    def _key(self, cut: Cut) -> EngineKey | None:
+        """All that an engine's time alone depends on: its shape, the cards of a node, and over how many nodes it is spread; None
+        without a place."""
+        if cut.engine_gpus <= self._size:
+            return (cut, self._size, 1)
+        engine = self._engine_placed(cut)
+        return (cut, self._size, len(engine.nodes)) if engine is not None else None
+
+    def _engine_placed(self, cut: Cut) -> EnginePlacement | None:
+        key = (cut.tp, cut.pp, cut.dp)
+        if key not in self._first_placed:
+            self._first_placed[key] = first_engine(self.case.cluster, *key)
+        return self._first_placed[key]
+
+    def _engine(self, key: EngineKey, limits: Limits) -> Engine:
+        if key not in self._known.engines:
             case, cut = self.case, key[0]
-            self._engines[key] = build_engine(
+            placed = self._engine_placed(cut)
+            assert placed is not None
+            self._known.engines[key] = build_engine(
                 case.architecture,
                 case.weights,
                 cut,
                 limits,
-                self._placed(cut).engines[0],
+                placed,
                 case.cluster,
                 case.load,
                 case.engine,
                 case.time_constants,
             )
-        return self._engines[key]
+        return self._known.engines[key]
 
 
 def _first(case: Case, doing: list[Candidate]) -> Candidate | None:
     """What a plan prefers of candidates that meet every bound, if it holds the typical load."""
     first = order(case, doing)[0] if doing else None
-    return None if first is None or any(found.code == "KC204" for found in first.violations) else first
+    return None if first is None or _is_short(first) else first
+
+
+def _is_short(candidate: Candidate) -> bool:
+    return any(found.code == "KC204" for found in candidate.violations)
 
 
 def _over(bound: Bound, token: float, load: Load) -> bool:

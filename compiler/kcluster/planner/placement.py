@@ -190,6 +190,20 @@ class Topology:
         return max(_card_strength(self.cluster.nodes[node].cards[gpu]) for group in groups for node, gpu in group)
 
 
+def first_engine(cluster: Cluster, tp: int, pp: int, dp: int) -> EnginePlacement | None:
+    """The first engine of this shape on equal nodes, as `Topology.place` has it, without placing the others; None where it finds
+    no place."""
+    size, groups = len(cluster.nodes[0].cards), pp * dp
+    needed = len(cluster.nodes)
+    if tp * groups <= size:
+        needed = 1
+    elif tp <= size:
+        shares = (count for count in range(2, groups + 1) if groups % count == 0 and groups // count * tp <= size)
+        needed = min(needed, next(shares, needed))
+    placed = Topology(Cluster(cluster.nodes[:needed], cluster.reserved)).place(tp, pp, dp)
+    return placed.engines[0] if placed.engines else None
+
+
 def stage_cards(cluster: Cluster, engine: EnginePlacement) -> tuple[Card, ...]:
     """The smallest card of each pipeline stage, over all of the engine's data-parallel ranks."""
     stages = len(engine.ranks[0])

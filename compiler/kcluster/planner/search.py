@@ -69,7 +69,7 @@ def judged(judge: Judge, kv_format: KvFormat) -> Iterator[Candidate]:
             whole.add(pair)
         if any(found.code in ("KC301", "KC302") and found.fatal for one in tried for found in one.violations):
             indivisible.add(family.tp)
-        if family.dp > 1 and any(candidate.fits != "no" for candidate in tried):
+        if family.dp > 1 and any(candidate.fits != "no" or _barred(candidate, "time") for candidate in tried):
             least.setdefault(family.tp, family.dp)
 
 
@@ -79,6 +79,8 @@ def _mended(judge: Judge, candidates: list[Candidate], kv_format: KvFormat) -> I
     ranked = order(judge.case, candidates)
     best = ranked[0]
     for one in ranked[: 1 if does(best) and not is_warned(best) else MENDED]:
+        if one.memory is not None and one.memory.weights_fit == "no":
+            continue  # no KV format makes room for weights
         yield judge.barred(one.cut, kv_format) or judge.candidate(one.cut, kv_format)
 
 
@@ -100,7 +102,7 @@ def _stages(judge: Judge, family: Family, dcp: int, kv_format: KvFormat) -> Iter
         rejected = judge.barred(shape, kv_format)
         if rejected is not None:
             yield rejected
-            if _barred(rejected, "tp", "dp", "ep", "eplb", "dcp"):
+            if _barred(rejected, "tp", "dp", "ep", "eplb", "dcp", "time"):
                 return
             continue
         steps = (case.pins.replicas,) if case.pins.replicas is not None else judge.replica_steps(shape)
