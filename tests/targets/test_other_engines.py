@@ -217,8 +217,22 @@ def test_ranks_of_a_dense_model_are_copies_of_it() -> None:
     found = arguments(plan)
     assert (found["--tp-size"], found["--dp-size"]) == (2, 4) and "--attn-dp-size" not in found
     assert (found["--max-running-requests"], found["--chunked-prefill-size"]) == (16, 4096), "of each copy"
-    refused = judged("trtllm", "tp = 2, dp = 4", "", model=DENSE)
-    assert [one.code for one in refused.errors] == ["KC605"]
+
+
+@pytest.mark.parametrize(
+    ("parallel", "other"),
+    [("tp = 2, dp = 4", {"model": DENSE}), ("tp = 2, dp = 4, ep = on", {}), ("tp = 8, dcp = 2", {})],
+)
+def test_cuts_that_trtllm_has_no_words_for(parallel: str, other: dict[str, str]) -> None:
+    refused = judged("trtllm", parallel, "", **other)
+    assert "KC605" in [one.code for one in refused.errors]
+
+
+def test_an_open_cut_of_trtllm_is_one_that_it_has_words_for() -> None:
+    for hardware in (PARTS["hardware"], 'gpus = 8 * h200, hosts = ["127.0.0.1"], nodes = 1'):
+        plan = planned("trtllm", "ep = on", hardware=hardware)
+        cut = plan.serves[0].chosen.cut
+        assert cut.tp == 1 or cut.dp == 1
 
 
 @pytest.mark.parametrize(
@@ -280,7 +294,7 @@ def test_a_raw_flag_takes_the_place_of_its_attribute() -> None:
 
 
 @pytest.mark.parametrize(
-    "parallel", ["tp = 8, ep = on", "tp = 4, pp = 2, layers = [50, 44]", "tp = 2, dp = 4, ep = on"]
+    "parallel", ["tp = 8, ep = on", "tp = 4, pp = 2, layers = [50, 44]", "tp = 1, dp = 8, ep = on"]
 )
 def test_trtllm_takes_every_flag_and_key(parallel: str) -> None:
     plan = planned("trtllm", parallel, "kv_cache = fp8\nkv_offload = 64GB\nmax_num_seqs = 128")

@@ -65,6 +65,8 @@ def rank_counts(case: Case, tp: int) -> tuple[int, ...]:
         return (case.pins.dp,)
     if case.architecture.moe is None or case.pins.ep is False:
         return (1,)
+    if case.engine.name == "trtllm" and tp > 1:
+        return (1,)  # its attention is data parallel over all cards of a stage, or over none
     sizes = sorted({len(node.cards) for node in case.cluster.nodes if node.cards})
     counts = {1}
     for cards in sizes:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from kcluster.diagnostics import Diagnostic
-from kcluster.physics.cut import ENGINE_NAMES
+from kcluster.physics.cut import ENGINE_NAMES, Cut
 from kcluster.planner.types import ServePlan
 from kcluster.rules.engine import version_mark
 from kcluster.rules.finding import blame, finding, place_of, written
@@ -66,13 +66,6 @@ def engine_needs(plan: ServePlan) -> Iterator[Diagnostic]:
             help=("`engine vllm` or `engine sglang`", "replicas that each fit a node"),
         )
     dense = serve.model.architecture.value.moe is None
-    if engine == "trtllm" and dense and cut.dp > 1:
-        yield finding(
-            "KC605",
-            f"{called} has no counterpart of `dp` for a dense model: its ranks would share one set of weights",
-            blame(serve, "dp"),
-            help=(f"`replicas = {cut.dp}`: the same copies, behind the router",),
-        )
     if engine == "sglang" and dense and cut.dp > 1 and any(len(one.nodes) > 1 for one in plan.chosen.placement):
         yield finding(
             "KC605",
@@ -88,9 +81,9 @@ def engine_needs(plan: ServePlan) -> Iterator[Diagnostic]:
             severity="note",
         )
     yield from _unwatched(plan)
-    if engine == "trtllm" and cut.eplb:
-        yield finding("KC605", f"no files with `eplb` are written for {called}", blame(serve, "eplb"))
-    yield from _trtllm_drafter(serve)
+    if engine == "trtllm":
+        yield from _trtllm_cut(serve, cut)
+        yield from _trtllm_drafter(serve)
     balance = serve.parallel.balance
     if engine != "vllm" and cut.dp > 1 and balance is not None and balance.value != "internal":
         yield finding(
@@ -98,10 +91,33 @@ def engine_needs(plan: ServePlan) -> Iterator[Diagnostic]:
         )
 
 
+def _trtllm_cut(serve: ServeSpec, cut: Cut) -> Iterator[Diagnostic]:
+    """Cuts that TensorRT-LLM's mapping of ranks has no words for: its attention is data parallel over all cards of a stage, or
+    over none (`Mapping.dp_size`), and its context parallelism is another kind."""
+    called = ENGINE_NAMES["trtllm"]
+    if cut.dp > 1 and serve.model.architecture.value.moe is None:
+        yield finding(
+            "KC605",
+            f"{called} has no counterpart of `dp` for a dense model: its ranks would share one set of weights",
+            blame(serve, "dp"),
+            help=(f"`replicas = {cut.dp}`: the same copies, behind the router",),
+        )
+    elif cut.dp > 1 and cut.tp > 1:
+        yield finding(
+            "KC605",
+            f"{called} has no counterpart of `tp` {cut.tp} in each of {cut.dp} ranks: its attention is data parallel over all cards",
+            blame(serve, "tp", "dp"),
+            help=(f"`tp = 1, dp = {cut.tp * cut.dp}`", f"`tp = {cut.tp * cut.dp}` alone"),
+        )
+    for attribute, asked in (("dcp", cut.dcp > 1), ("eplb", cut.eplb)):
+        if asked:
+            yield finding("KC605", f"no files with `{attribute}` are written for {called}", blame(serve, attribute))
+
+
 def _trtllm_drafter(serve: ServeSpec) -> Iterator[Diagnostic]:
     """Drafters that the PyTorch backend of TensorRT-LLM does not have, or names otherwise in every line."""
     draft = serve.model.draft
-    if serve.engine.name.value != "trtllm" or draft is None:
+    if draft is None:
         return
     third = draft.id is not None and "eagle3" in draft.id.value.lower()
     if draft.method.value == "draft" or (draft.method.value == "eagle" and not third):
