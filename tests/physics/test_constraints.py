@@ -7,7 +7,7 @@ from attrs import evolve
 
 from kcluster.physics.architecture import Architecture, DenseFfn, GroupedAttention, Layer
 from kcluster.physics.constraints import Broken, allowed_tps, violations
-from kcluster.physics.cut import Cut, Limits
+from kcluster.physics.cut import Cut, KvFormat, Limits
 from kcluster.physics.formats import WeightFormat
 from kcluster.physics.hardware import Card
 from tests.physics.shapes import (
@@ -178,6 +178,25 @@ def test_context_parallel(arch: Architecture, cut: Cut, because: str) -> None:
     found = [item for item in broken(arch, cut=cut) if item.code == "KC307"]
     assert [item.because for item in found] == ([because] if because else [])
     assert all(item.fatal for item in found)
+
+
+@pytest.mark.parametrize(
+    ("tp", "dcp", "kv_format", "capability", "because"),
+    [
+        (8, 4, "fp8", (9, 0), ""),  # 16 heads a rank, 64 of them gathered
+        (8, 8, "fp8", (9, 0), "16 heads a rank × dcp 8 exceed the 64"),
+        (4, 2, "fp8", (9, 0), "fewer than 32 heads a rank on these cards, not 32"),
+        (8, 4, "bf16", (9, 0), "an fp8 KV cache alone"),
+        (8, 8, "bf16", (10, 0), ""),  # another kernel
+    ],
+)
+def test_context_parallel_of_a_sparse_index(
+    tp: int, dcp: int, kv_format: KvFormat, capability: tuple[int, int], because: str
+) -> None:
+    cards = (card(capability=capability),)
+    found = broken(deepseek(sparse=True), cut=Cut(tp=tp, dcp=dcp), asked=limits(kv_format=kv_format), cards=cards)
+    said = [item.because for item in found if item.code == "KC307"]
+    assert because in said[0] if because else not said
 
 
 def test_context_parallel_divides_the_query_heads_of_a_kv_head() -> None:

@@ -41,6 +41,7 @@ def violations(
         *_experts(arch, cut),
         *_blocks(arch, fmt, cut),
         *_context_parallel(arch, cut),
+        *_sparse_context(arch, cut, limits, engine, cards),
         *_widths(arch, cut),
         *format_violations(arch, fmt, limits, engine, cards),
     ]
@@ -258,6 +259,37 @@ def _context_parallel(arch: Architecture, cut: Cut) -> list[Broken]:
         because = f"{attention.heads // heads} query heads for a KV head do not divide by dcp {cut.dcp}"
         return [Broken("KC307", "dcp", because, True, figures)]
     return []
+
+
+SPARSE_CONTEXT_SINCE = (0, 29)
+SPARSE_HEADS = 32
+"""Heads of a rank from which on Hopper's sparse kernel splits prefill from decode, which dcp does not take."""
+SPARSE_GATHERED_HEADS = 64
+"""Heads up to which that kernel pads a rank's own and those that dcp gathers alike."""
+
+
+def _sparse_context(
+    arch: Architecture, cut: Cut, limits: Limits, engine: EngineVersion, cards: tuple[Card, ...]
+) -> list[Broken]:
+    """What Hopper's kernel for a sparse index takes of dcp (vLLM, `backends/mla/flashmla_sparse.py`)."""
+    attention = arch.attention
+    hopper = any(card.compute_capability is not None and card.compute_capability[0] == 9 for card in cards)
+    if cut.dcp == 1 or not isinstance(attention, LatentAttention) or not attention.index_heads or not hopper:
+        return []
+    heads = attention.heads // cut.tp
+    if engine.name == "vllm" and not engine.at_least(*SPARSE_CONTEXT_SINCE):
+        because = "sparse latent attention takes no dcp on these cards before vLLM 0.29"
+    elif limits.kv_format != "fp8":
+        because = "sparse latent attention takes dcp with an fp8 KV cache alone on these cards"
+    elif heads >= SPARSE_HEADS:
+        because = (
+            f"sparse latent attention takes dcp with fewer than {SPARSE_HEADS} heads a rank on these cards, not {heads}"
+        )
+    elif heads * cut.dcp > SPARSE_GATHERED_HEADS:
+        because = f"{heads} heads a rank × dcp {cut.dcp} exceed the {SPARSE_GATHERED_HEADS} that the sparse kernel takes together"
+    else:
+        return []
+    return [Broken("KC307", "dcp", because, True, (_count("heads", attention.heads),))]
 
 
 def _widths(arch: Architecture, cut: Cut) -> list[Broken]:

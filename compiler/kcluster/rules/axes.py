@@ -171,7 +171,7 @@ def _kv_heads_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
 
     architecture = serve.serve.model.architecture.value
     latent = isinstance(architecture.attention, LatentAttention)
-    sizes = allowed_dcps(architecture, serve.chosen.cut)
+    sizes = ways.shared_contexts(serve, allowed_dcps(architecture, serve.chosen.cut))
     if sizes:
         what = "the latent" if latent else "the copies"
         yield f"`dcp` of {listed((count(size) for size in sizes), 'or')} shares {what}"

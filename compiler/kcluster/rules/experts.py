@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from kcluster.diagnostics import Diagnostic
 from kcluster.physics.architecture import LatentAttention
 from kcluster.planner.types import Plan, ServePlan
+from kcluster.rules import ways
 from kcluster.rules.axes import heads_text, model_mark
 from kcluster.rules.broken import cut_marks, reported
 from kcluster.rules.finding import blame, finding, place_of, written
 from kcluster.rules.registry import rule
-from kcluster.rules.words import count, counted
+from kcluster.rules.words import count, counted, listed
 from kcluster.spec.types import DraftSpec
 
 
@@ -122,7 +123,8 @@ def decode_context_parallel(plan: Plan) -> Iterator[Diagnostic]:
         help=lambda *_: ("leave `dcp` out",),
     )
     for serve in plan.serves:
-        if _dcp_would_help(serve):
+        sizes = _dcp_that_would_help(serve)
+        if sizes:
             cut = serve.chosen.cut
             attention = serve.serve.model.architecture.value.attention
             held = "the whole latent" if isinstance(attention, LatentAttention) else "the same KV head"
@@ -132,27 +134,21 @@ def decode_context_parallel(plan: Plan) -> Iterator[Diagnostic]:
                 blame(serve.serve, "tp"),
                 severity="note",
                 marks=(model_mark(serve, heads_text(serve)),),
-                help=("`dcp = 2` or more, a divisor of tp",),
+                help=(f"`dcp` of {listed((count(size) for size in sizes), 'or')}",),
             )
 
 
-def _dcp_would_help(serve: ServePlan) -> bool:
-    """Whether KV is held more than once, short, and could be shared."""
+def _dcp_that_would_help(serve: ServePlan) -> tuple[int, ...]:
+    """The sizes by which KV that is held more than once, and short, could be shared."""
+    from kcluster.physics.constraints import allowed_dcps
+
     cut = serve.chosen.cut
-    attention = serve.serve.model.architecture.value.attention
     if written(serve.serve, "tp") is None:
-        return False  # left open, the planner has weighed dcp itself
+        return ()  # left open, the planner has weighed dcp itself
     short = any(violation.code in ("KC203", "KC204") for violation in serve.chosen.violations)
-    if not short or cut.dcp > 1 or cut.tp == 1 or attention is None:
-        return False
-    if isinstance(attention, LatentAttention):
-        return True
-    sliding = any(
-        getattr(mixer, "window", None) or getattr(mixer, "chunk", None)
-        for layer in serve.serve.model.architecture.value.layers
-        for mixer in layer.mixers
-    )
-    return not sliding and cut.tp >= 2 * attention.kv_heads and (attention.heads // attention.kv_heads) % 2 == 0
+    if not short or cut.dcp > 1:
+        return ()
+    return ways.shared_contexts(serve, allowed_dcps(serve.serve.model.architecture.value, cut))
 
 
 @rule("KC310", stage="plan")

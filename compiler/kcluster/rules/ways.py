@@ -58,7 +58,7 @@ def fitting_cuts(serve: ServePlan) -> Iterator[str]:
 
     fitting = smallest_fit(serve)
     if fitting is not None:
-        yield f"fits these cards: {shape(fitting.cut)}"
+        yield f"fits these cards: {with_cache(serve, fitting)}"
     smaller = smaller_format(serve)
     if smaller is not None:
         yield f"fits as it is cut: a checkpoint in `{smaller[0].name}` (`weights = {smaller[0].name}`)"
@@ -76,6 +76,21 @@ def starting(serve: ServePlan, sizes: tuple[int, ...]) -> tuple[int, ...]:
     cuts = {size: with_cut(serve, evolve(serve.chosen.cut, tp=size)).memory for size in sizes}
     started = tuple(size for size, memory in cuts.items() if memory is not None and memory.starts != "no")
     return started or tuple(size for size, memory in cuts.items() if memory is not None and memory.weights_fit != "no")
+
+
+def shared_contexts(serve: ServePlan, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of some dcp sizes that the cards' kernels take."""
+    from kcluster.planner.remedies import with_cut
+    from kcluster.values import evolve
+
+    judged = {size: with_cut(serve, evolve(serve.chosen.cut, dcp=size)) for size in sizes}
+    return tuple(size for size, one in judged.items() if not any(found.code == "KC307" for found in one.violations))
+
+
+def with_cache(serve: ServePlan, candidate: Candidate) -> str:
+    """A candidate's cut, and the KV format where it needs another one."""
+    halved = candidate.limits.kv_format != serve.chosen.limits.kv_format
+    return shape(candidate.cut) + (f" and `kv_cache = {candidate.limits.kv_format}`" if halved else "")
 
 
 def pipeline_starts(serve: ServePlan, stages: int) -> bool:
@@ -104,13 +119,13 @@ def smallest(serve: ServePlan) -> Iterator[str]:
 
     fitting = smallest_fit(serve)
     if fitting is not None:
-        yield f"fits these cards: {shape(fitting.cut)}"
+        yield f"fits these cards: {with_cache(serve, fitting)}"
 
 
 def _hardware(serve: ServePlan, nodes: int, cards: int, candidate: Candidate) -> str:
     card = serve.serve.cluster.nodes[0].cards[0].id
     where = f"{count(nodes)} nodes of {count(cards)} × {card}" if nodes > 1 else f"{count(cards)} × {card}"
-    return f"the least hardware of this kind: {where}, as {shape(candidate.cut)}"
+    return f"the least hardware of this kind: {where}, as {with_cache(serve, candidate)}"
 
 
 def fitting_lengths(serve: ServePlan) -> Iterator[str]:
@@ -128,7 +143,7 @@ def fitting_lengths(serve: ServePlan) -> Iterator[str]:
         return
     other = smallest_fit(serve)
     if other is not None and other.cut != serve.chosen.cut:
-        yield f"fits these cards: {shape(other.cut)}"
+        yield f"fits these cards: {with_cache(serve, other)}"
 
 
 def _shorter(serve: ServePlan, length: str) -> str:
@@ -195,8 +210,7 @@ def more_room(serve: ServePlan, code: str) -> Iterator[str]:
             yield f"with `kv_cache = fp8` {held.because}"
     for candidate in enough:
         same_cut = candidate.cut == serve.chosen.cut
-        halved = candidate.limits.kv_format != serve.chosen.limits.kv_format
-        what = "`kv_cache = fp8`" if same_cut else shape(candidate.cut) + (" and `kv_cache = fp8`" if halved else "")
+        what = "`kv_cache = fp8`" if same_cut else with_cache(serve, candidate)
         yield f"holds them: {what}"
     limit = sequences_held(serve)
     if limit is not None and limit < serve.chosen.limits.max_num_seqs:
