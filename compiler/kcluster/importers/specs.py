@@ -163,16 +163,22 @@ def _id(text: str) -> str:
     return "/".join([part for part in parts if part][-2:]) or "unknown"
 
 
-def _draft(launch: Launch) -> list[Line]:
-    """`--speculative-config` as a `draft` block; empty where it has none that a block can say."""
+def _drafted(launch: Launch) -> dict[str, object]:
+    """`--speculative-config` as read; empty where it is not given or no JSON object."""
     setting = launch.setting("--speculative-config")
     if setting is None or setting.unset:
-        return []
+        return {}
     try:
         config = json.loads(setting.text)
     except (ValueError, RecursionError):
-        return []
-    if not isinstance(config, dict):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _draft(launch: Launch) -> list[Line]:
+    """`--speculative-config` as a `draft` block; empty where it has none that a block can say."""
+    config, setting = _drafted(launch), launch.setting("--speculative-config")
+    if setting is None:
         return []
     method, model, tokens = config.get("method"), config.get("model"), config.get("num_speculative_tokens")
     word = (
@@ -198,8 +204,8 @@ def _context(launch: Launch, model: Identified) -> tuple[str, Setting | None]:
     setting = launch.setting("--max-model-len")
     if setting is not None and _NUMBER.fullmatch(setting.text):
         return setting.text, setting
-    if setting is not None and setting.unset:
-        return "", None
+    if setting is not None and (setting.unset or setting.text in ("-1", "auto")):
+        return "", None  # nothing says it, or the engine takes what fits
     positions = model.match.architecture.max_positions if model.match is not None else None
     raw = {f"{one.flag}.{one.key}" if one.key else one.flag: one.text for one in launch.settings if not one.unset}
     positions = stretched_positions(positions, raw)
@@ -214,7 +220,8 @@ def _sla(writer: Writer, launch: Launch, model: Identified, name: str, load: boo
         said = [Line(key.partition(" ")[0], value, sign=key.partition(" ")[2]) for key, value in launch.load]
         writer.block(("sla", name), f"sla {name}", [*rest, *said])
         return
-    lines = [Line("concurrency", "1", comment="a command does not say its load: set what you expect")]
+    follows = "" if launch.setting("--max-num-seqs") else "; max_num_seqs follows it"
+    lines = [Line("concurrency", "1", comment=f"a command does not say its load: set what you expect{follows}")]
     if context and ((load and setting is not None) or ((size_of(context) or _DEFAULT_CONTEXT + 1) <= _DEFAULT_CONTEXT)):
         lines.append(Line("context", context, setting.span if setting else launch.span, setting))
     writer.block(("sla", name), f"sla {name}", lines)
@@ -284,6 +291,9 @@ def _unseen(launch: Launch) -> Iterator[str]:
     for setting in launch.settings:
         if setting.unset:
             yield f"{setting.flag} is {setting.text}, which nothing sets here"
+    left = sorted(_drafted(launch).keys() - {"method", "model", "num_speculative_tokens"}) if _draft(launch) else []
+    if left:
+        yield f"--speculative-config: the draft block has no word for {', '.join(left)}"
     secrets = [key for key, word in launch.env if _SECRET.search(key)]
     if secrets or launch.setting("--api-key") is not None:
         yield f"secrets are not carried over: {', '.join([*secrets, *(['--api-key'] if launch.setting('--api-key') else [])])}"
