@@ -6,7 +6,7 @@ import pytest
 
 from kcluster.diagnostics import Diagnostic
 from kcluster.source import Source, Span
-from tests.spec.resolving import EXAMPLE, SHORT, Resolved, judged
+from tests.spec.resolving import EXAMPLE, SHORT, Resolved, applied, judged
 
 
 def suppressed(found: Resolved) -> list[tuple[str, str]]:
@@ -117,3 +117,23 @@ def test_hostile_comments() -> None:
         "# kcluster:" + "[" * 5000,
     ):
         assert "KC110" in judged(BAD.replace("500 }", f"500 }} {comment}")).codes
+
+
+@pytest.mark.parametrize(
+    ("codes", "idle", "kept"),
+    [
+        ("KC110, KC102", "`KC102`", "KC110"),
+        ("KC102,bound-or-value,KC103", "`KC102` or `KC103`", "bound-or-value"),
+        ("KC110, bound-or-value", "", ""),
+        ("KC110, KC203", "", ""),  # while there is an error, no plan speaks of KC203
+    ],
+)
+def test_of_several_codes_those_that_silence_nothing(codes: str, idle: str, kept: str) -> None:
+    text = BAD.replace("500 }", f"500 }} # kcluster: ignore[{codes}] why")
+    found = judged(text).found
+    assert [one.suppressed for one in found if one.code == "KC110"] == ["why"]
+    told = [one for one in found if one.code == "KC111"]
+    assert [one.message for one in told] == ([f"this suppression silences no {idle}"] if idle else [])
+    for one in told:
+        mended = applied(text, one.fixes[0])
+        assert f"ignore[{kept}] why" in mended and [one.code for one in judged(mended).found] == ["KC110"]

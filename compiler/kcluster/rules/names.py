@@ -382,7 +382,7 @@ def bound_or_value() -> None:
 def useless_suppression() -> None:
     """
     What it checks
-    A `# kcluster: ignore[KC204] reason` gives a reason, names codes that exist, and silences a finding.
+    A `# kcluster: ignore[KC204] reason` gives a reason, names codes that exist, and silences a finding of each.
 
     Why
     A finding that was silenced stays silenced when the spec changes. The reason is what lets the next reader judge whether it still
@@ -408,7 +408,7 @@ def useless_suppression() -> None:
     ```
 
     Fix
-    Give the reason after the bracket, or delete the comment.
+    Give the reason after the bracket, or delete the comment or the code that silences nothing.
 
     Source
     The language, `grammar/README.md`.

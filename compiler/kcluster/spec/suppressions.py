@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from itertools import accumulate
 from typing import Final
 
-from kcluster.diagnostics import CODES, Diagnostic, Fix, code_of
+from kcluster.diagnostics import CODES, Diagnostic, Edit, Fix, code_of
 from kcluster.diagnostics.wording import listed, suggestions
 from kcluster.source import Span
 from kcluster.spec.removing import remove_comment
@@ -115,16 +115,17 @@ def apply_suppressions(file: File, spec: Spec | None, diagnostics: Iterable[Diag
     suppressions = spec.suppressions if spec is not None else suppressions_of(file)
     found = tuple(diagnostics)
     holding = _holding(suppressions)
-    used: set[int] = set()
+    used: dict[int, set[str]] = {}
     marked = []
     for diagnostic in found:
         holds = holding.get((diagnostic.source.path, diagnostic.code))
         covering = holds.covering(diagnostic.span.start) if holds is not None else []
-        used.update(covering)
+        for index in covering:
+            used.setdefault(index, set()).add(diagnostic.code)
         marked.append(evolve(diagnostic, suppressed=suppressions[covering[0]].reason) if covering else diagnostic)
     early = spec is None or any(d.severity == "error" and d.code.startswith(_EARLY) for d in marked)
     for index, suppression in enumerate(suppressions):
-        marked += _useless(suppression, index in used, early)
+        marked += _useless(suppression, used.get(index, set()), early)
     return tuple(marked)
 
 
@@ -163,8 +164,9 @@ def _holding(suppressions: tuple[Suppression, ...]) -> dict[tuple[str, str], _Ho
     return {key: _Holds(found) for key, found in scopes.items()}
 
 
-def _useless(suppression: Suppression, used: bool, early: bool) -> list[Diagnostic]:
+def _useless(suppression: Suppression, used: set[str], early: bool) -> list[Diagnostic]:
     codes = _codes(suppression)
+    idle = [code for code in dict.fromkeys(codes) if code not in used and (not early or code.startswith(_EARLY))]
     unknown = [text for text in suppression.codes if code_of(text) is None]
     help_: tuple[str, ...] = ()
     fixes: tuple[Fix, ...] = ()
@@ -178,11 +180,23 @@ def _useless(suppression: Suppression, used: bool, early: bool) -> list[Diagnost
     elif not suppression.reason:
         message = f"the suppression of {listed(codes, 'and')} has no reason, and holds only with one"
         help_ = (f"write it after the bracket: `# kcluster: ignore[{', '.join(suppression.codes)}] reason`",)
-    elif used or (early and not all(code.startswith(_EARLY) for code in codes)):
+    elif not idle:
         return []
+    elif len(idle) < len(set(codes)):
+        message = f"this suppression silences no {listed(idle)}"
+        fixes = _without(suppression, idle)
     else:
         message = f"this suppression of {listed(codes, 'and')} silences nothing"
         help_ = ("delete it",)
         fixes = remove_comment("delete it", suppression.source, suppression.span)
     severity = CODES["KC111"].severity
     return [Diagnostic("KC111", message, suppression.source, suppression.span, severity, help=help_, fixes=fixes)]
+
+
+def _without(suppression: Suppression, idle: list[str]) -> tuple[Fix, ...]:
+    """The fix that takes codes out of a suppression of several."""
+    text = suppression.source.slice(suppression.span)
+    first, last = text.index("[") + 1, text.index("]")
+    kept = [word for word in suppression.codes if (known := code_of(word)) is None or known.code not in idle]
+    span = Span(suppression.span.start + first, suppression.span.start + last)
+    return (Fix(f"leave out {listed(idle, 'and')}", (Edit(span, ", ".join(kept)),), "safe"),)
