@@ -227,6 +227,27 @@ def test_thresholds_by_hand() -> None:
     assert not {"KclusterKvCacheFull", "KclusterServerErrors"} & off.keys()
 
 
+@pytest.mark.parametrize(
+    ("engine", "flag", "value", "bounds"),
+    [
+        ("vllm", "--custom-histogram-buckets", '{"time_to_first_token": [0.5, 3.2, 4], "request_latency": [1, 60]}', ("3.2", "60.0")),
+        ("vllm", "--custom_histogram_buckets", '{"time_to_first_token": [0.5]}', (None, "30.0")),
+        ("vllm", "--custom-histogram-buckets", '{"time_to_first_token": "all"', ("5.0", "30.0")),
+        ("vllm", "--custom-histogram-buckets", "[[1]]", ("5.0", "30.0")),
+        ("sglang", "--bucket-time-to-first-token", (3.5, 7.0), ("3.5", "40.0")),
+    ],
+)  # fmt: skip
+def test_bounds_that_a_raw_flag_sets(engine: str, flag: str, value: Any, bounds: tuple[str | None, str]) -> None:
+    """3 s and 25 s are counted at the engine's next bound, which is another one where the spec passes its own."""
+    from kcluster.values import evolve
+
+    found = serve(engine=engine)
+    spec = evolve(found.serve, engine=evolve(found.serve.engine, args=((written(flag), written(value)),)))
+    rules = alerts(monitoring(plan(evolve(found, serve=spec)))["alerts.yml"])
+    for name, bound in zip(("KclusterFirstTokenSlow", "KclusterAnswersSlow"), bounds, strict=True):
+        assert (f'le="{bound}"' in rules[name]["expr"]) if bound else name not in rules
+
+
 def test_bound_above() -> None:
     assert bound_above((0.1, 0.25), 0.1) == 0.1
     assert bound_above((0.1, 0.25), 0.11) == 0.25

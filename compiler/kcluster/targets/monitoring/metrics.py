@@ -17,6 +17,7 @@ The last two were read and not seen live.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Final
 
 from kcluster.planner.types import ServePlan
@@ -177,9 +178,43 @@ _TRTLLM_RENAMED: Final = (1, 3)
 
 
 def metrics_of(serve_plan: ServePlan) -> Metrics:
-    """The metrics of a serve's engine, in the version that the spec asks for."""
+    """The metrics of a serve's engine, in the version that the spec asks for, with the bounds that its raw flags give."""
     engine = serve_plan.serve.engine
-    return metrics_for(engine.name.value, engine.version.value)
+    found = metrics_for(engine.name.value, engine.version.value)
+    given = {name: bounds for flag, value in engine.args for name, bounds in _bounds(flag.value, value.value)}
+    if not given:
+        return found
+    from kcluster.values import evolve
+
+    own = {name: getattr(found, name) for name in given}
+    return evolve(found, **{name: evolve(one, bounds=given[name]) for name, one in own.items() if one is not None})
+
+
+_SET_BY: Final = {
+    "--bucket-time-to-first-token": ("ttft",),
+    "--bucket-inter-token-latency": ("itl",),
+    "--bucket-e2e-request-latency": ("answer",),
+    "time_to_first_token": ("ttft",),
+    "inter_token_latency": ("itl",),
+    "request_latency": ("answer", "queue"),
+}
+"""Flags of SGLang, and families of vLLM's `--custom-histogram-buckets`, that set the bounds of histograms."""
+
+
+def _bounds(flag: str, value: object) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """The histograms whose bounds a raw flag sets; nothing where the engine would not take it."""
+    flag = flag.replace("_", "-")
+    families: object = {flag: value}
+    if flag == "--custom-histogram-buckets" and isinstance(value, str):
+        try:
+            families = json.loads(value)
+        except ValueError:
+            return
+    for family, listed in families.items() if isinstance(families, dict) else ():
+        bounds = listed if isinstance(listed, list | tuple) else ()
+        numbers = [float(one) for one in bounds if isinstance(one, int | float) and not isinstance(one, bool)]
+        if numbers and len(numbers) == len(bounds):
+            yield from ((name, tuple(sorted(numbers))) for name in _SET_BY.get(family, ()))
 
 
 def metrics_for(engine: str, version: tuple[int, ...]) -> Metrics:
