@@ -244,3 +244,47 @@ def test_the_comment_of_the_action(here: Path) -> None:
     subprocess.run(["bash", script], check=True, env=environment, cwd=here, timeout=120)
     assert Path("told").read_text().startswith("pr comment 7 --body-file ")
     assert "| cards | 1 × RTX 5090" in Path("body").read_text()
+
+
+def test_a_spec_that_was_moved_is_compared_with_itself(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, text in (("old", SMALL), ("new/prod", SMALL.replace("concurrency = 4", "concurrency = 5"))):
+        Path(folder).mkdir(parents=True)
+        Path(folder, "a.kcluster").write_text(text)
+    Path("old/same.kcluster").write_text(RECIPE)
+    Path("new/other.kcluster").write_text(RECIPE)
+    assert run(["diff", "old", "new"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("old/a.kcluster → new/prod/a.kcluster\n")
+    assert "(new)" not in text and "(gone)" not in text and "same" not in text
+
+
+def test_a_comment_names_what_gets_worse(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("old", "new"):
+        Path(folder).mkdir()
+        Path(folder, "same.kcluster").write_text(SMALL)
+    Path("old/a_b.kcluster").write_text(SMALL)
+    Path("new/a_b.kcluster").write_text(SMALL.replace("ttft <= 30s", "ttft <= 1ms"))
+    Path("new/more.kcluster").write_text(RECIPE)
+    assert run(["diff", "--format", "markdown", "old", "new"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "**kcluster**: this makes worse: old/a\\_b.kcluster → new/a\\_b.kcluster."
+    assert "| cut | 1 replica of tp 4 |" in lines, "what is new has one column"
+
+
+def test_compiled_folders_of_a_revision(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    git("init", "-q")
+    Path("a.kcluster").write_text(RECIPE)
+    assert run(["compile", "a.kcluster", "-o", "out"]) == 0
+    git("add", "out")
+    git("commit", "-qm", "one")
+    Path("out/plan.toml").write_text(Path("out/plan.toml").read_text() + "# more\n")
+    capsys.readouterr()
+    assert run(["diff", "HEAD:out", "out"]) == 0
+    text = capsys.readouterr().out
+    assert "+# more" in text and text.count("\n--- ") + text.startswith("--- ") == 1
+
+
+def test_a_revision_without_a_path_is_told_how(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("a.kcluster").write_text(SMALL)
+    assert run(["diff", "HEAD", "a.kcluster"]) == 2
+    assert "a revision of git is REV:path, such as HEAD:specs" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kcluster.changes import Side, changes
 from kcluster.cli.common import FINDINGS, OK, Input, UsageError, add_color, difference, inputs, say, wants_color
-from kcluster.cli.revisions import Version, at_revision, is_revision
+from kcluster.cli.revisions import Version, at_revision, compiled_at_revision, is_revision
 from kcluster.reads import Reads, specs_below
 
 PLAN = "plan.toml"
@@ -26,10 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if _compiled(arguments.old) and _compiled(arguments.new):
-        return _folders(Path(arguments.old), Path(arguments.new), arguments.format)
+    files = [_compiled(path) for path in (arguments.old, arguments.new)]
+    if files[0] is not None and files[1] is not None:
+        return _folders(files[0], files[1], Path(arguments.new).as_posix(), arguments.format)
     old, new = _version(arguments.old), _version(arguments.new)
-    found = [changes(_side(old, key), _side(new, key)) for key in sorted({*old.specs, *new.specs})]
+    found = [changes(_side(old, before), _side(new, after)) for before, after in _pairs(old, new)]
     if arguments.format == "json":
         import json
 
@@ -47,8 +48,40 @@ def run(arguments: argparse.Namespace) -> int:
     return FINDINGS if any(change.worse for change in found) else OK
 
 
-def _compiled(path: str) -> bool:
-    return os.path.isfile(os.path.join(path, PLAN)) and not specs_below(path)
+def _pairs(old: Version, new: Version) -> list[tuple[str, str]]:
+    """The specs of both sides by name; what only one side has is paired where it was moved: the same text, else the only one of its
+    file name."""
+    pairs = [(key, key) for key in old.specs.keys() & new.specs.keys()]
+    gone = {key: one for key, one in old.specs.items() if key not in new.specs}
+    come = {key: one for key, one in new.specs.items() if key not in old.specs}
+    for mark in (_content, _file_name):
+        marks = [[mark(key, one) for key, one in side.items()] for side in (gone, come)]
+        for before in list(gone):
+            wanted = mark(before, gone[before])
+            after = next((key for key, one in come.items() if mark(key, one) == wanted), None)
+            if after is not None and marks[0].count(wanted) == marks[1].count(wanted) == 1:
+                pairs.append((before, after))
+                del gone[before], come[after]
+    return sorted([*pairs, *((key, key) for key in (*gone, *come))], key=lambda pair: pair[1])
+
+
+def _content(key: str, one: Input) -> object:
+    del key
+    return one.data
+
+
+def _file_name(key: str, one: Input) -> object:
+    del one
+    return key.rpartition("/")[2]
+
+
+def _compiled(path: str) -> dict[str, str] | None:
+    """The files of a compiled folder, on disk or at a revision; None where it is none."""
+    if is_revision(path):
+        return compiled_at_revision(path, PLAN)
+    if not os.path.isfile(os.path.join(path, PLAN)) or specs_below(path):
+        return None
+    return {name: _text(Path(path) / name) for name in _files(Path(path))}
 
 
 def _version(text: str) -> Version:
@@ -58,7 +91,9 @@ def _version(text: str) -> Version:
     if os.path.isdir(text):
         return Version({os.path.relpath(one.path, text): one for one in inputs([text])})
     if not os.path.exists(text) and text != "-":
-        raise UsageError(f"cannot read {text}: No such file or directory")
+        raise UsageError(
+            f"cannot read {text}: No such file or directory (a revision of git is REV:path, such as HEAD:specs)"
+        )
     (one,) = inputs([text])
     return Version({"": one})
 
@@ -79,15 +114,14 @@ def _judged(one: Input, version: Version) -> Side:
     return Side(one.path, checked.plan, settings.graded(one, checked.diagnostics))
 
 
-def _folders(old: Path, new: Path, form: str) -> int:
+def _folders(old: dict[str, str], new: dict[str, str], shown: str, form: str) -> int:
     """Two compiled folders, file by file."""
-    kept, now = set(_files(old)), set(_files(new))
     changed = []
-    for name in sorted(kept | now):
-        before, after = (_text(folder / name) for folder in (old, new))
-        if before != after or (name in kept) != (name in now):
-            kind = "new" if name not in kept else "gone" if name not in now else "changed"
-            changed.append((name, kind, difference(name, before, after, new.as_posix())))
+    for name in sorted({*old, *new}):
+        before, after = old.get(name, ""), new.get(name, "")
+        if before != after or (name in old) != (name in new):
+            kind = "new" if name not in old else "gone" if name not in new else "changed"
+            changed.append((name, kind, difference(name, before, after, shown)))
     if form == "json":
         import json
 

@@ -29,11 +29,29 @@ def is_revision(text: str) -> bool:
     return ":" in text and not os.path.exists(text)
 
 
-def at_revision(text: str) -> Version:
-    """The specs of `REV:path`, where the path is a file or a folder, relative to the working folder.
+@frozen(eq=False)
+class _Listed:
+    """The files of `REV:path`: the commit, the work tree's top, the path below it, and the names of all files there."""
+
+    commit: str
+    top: Path
+    inside: str
+    names: tuple[str, ...]
+
+    def blob(self, absolute: str) -> bytes:
+        """A file of that revision, by where it lies in the work tree."""
+        name = _inside(self.top, Path(os.path.normpath(absolute)), absolute)
+        done = _run("cat-file", "blob", f"{self.commit}:{name}")
+        if done.returncode != 0:
+            raise FileNotFoundError(absolute)
+        return done.stdout
+
+
+def _listed(text: str) -> _Listed:
+    """What `REV:path` holds.
 
     Raises:
-        UsageError: no git, no such revision, or no spec there.
+        UsageError: no git, or no such revision.
     """
     revision, _, path = text.partition(":")
     if not revision or revision.startswith("-"):
@@ -50,15 +68,6 @@ def at_revision(text: str) -> Version:
     top = Path(os.fsdecode(_git_bytes("rev-parse", "--show-toplevel", fault="this is no git repository").rstrip(b"\n")))
     place = Path(os.path.normpath(os.path.join(os.getcwd(), path or ".")))
     inside = _inside(top, place, text)
-
-    def blob(absolute: str) -> bytes:
-        """A file of that revision, by where it lies in the work tree."""
-        name = _inside(top, Path(os.path.normpath(absolute)), absolute)
-        done = _run("cat-file", "blob", f"{commit}:{name}")
-        if done.returncode != 0:
-            raise FileNotFoundError(absolute)
-        return done.stdout
-
     listed = _git_bytes(
         "ls-tree",
         "-r",
@@ -70,19 +79,41 @@ def at_revision(text: str) -> Version:
         inside or ".",
         fault=f"git cannot list {text}",
     )
-    names = [os.fsdecode(name) for name in listed.split(b"\0") if name]
-    if inside in names:
-        found = {"": inside}
+    return _Listed(commit, top, inside, tuple(os.fsdecode(name) for name in listed.split(b"\0") if name))
+
+
+def at_revision(text: str) -> Version:
+    """The specs of `REV:path`, where the path is a file or a folder, relative to the working folder.
+
+    Raises:
+        UsageError: no git, no such revision, or no spec there.
+    """
+    there = _listed(text)
+    if there.inside in there.names:
+        found = {"": there.inside}
     else:
-        found = {os.path.relpath(name, inside or "."): name for name in names if name.endswith(SUFFIX)}
+        found = {os.path.relpath(name, there.inside or "."): name for name in there.names if name.endswith(SUFFIX)}
     if not found:
         raise UsageError(f"there is no spec at {text}")
     specs = {}
     for key, name in sorted(found.items()):
-        absolute = top / name
+        absolute = there.top / name
         shown = os.path.relpath(absolute).replace(os.sep, "/")
-        specs[key] = Input(shown, blob(str(absolute)), absolute.parent)
-    return Version(specs, blob)
+        specs[key] = Input(shown, there.blob(str(absolute)), absolute.parent)
+    return Version(specs, there.blob)
+
+
+def compiled_at_revision(text: str, mark: str) -> dict[str, str] | None:
+    """The files of a compiled folder `REV:path` by their paths below it; None where it is none.
+
+    Args:
+        mark: the file that every compiled folder has.
+    """
+    there = _listed(text)
+    below = {os.path.relpath(name, there.inside or "."): name for name in there.names}
+    if mark not in below or any(name.endswith(SUFFIX) for name in below):
+        return None
+    return {key: there.blob(str(there.top / name)).decode("utf-8", "replace") for key, name in below.items()}
 
 
 def _inside(top: Path, place: Path, text: str) -> str:

@@ -78,8 +78,8 @@ def as_markdown(found: Sequence[Changes]) -> str:
     changed = [change for change in found if change.any]
     if not changed:
         return "**kcluster**: no cut, figure or finding changes.\n"
-    worse = any(change.worse for change in changed)
-    head = "**kcluster**: this makes something worse." if worse else "**kcluster**: what this changes."
+    worse = [_plain(title(change)) for change in changed if change.worse]
+    head = f"**kcluster**: this makes worse: {', '.join(worse)}." if worse else "**kcluster**: what this changes."
     return "\n".join([head, "", *(line for change in changed for line in _markdown(change))])
 
 
@@ -105,7 +105,7 @@ def _serve_markdown(serve: ServeChange) -> Iterable[str]:
     folded = [one for one in told if one.part in _FOLDED]
     shown = [one for one in told if one.part not in _FOLDED]
     if shown:
-        yield from _table(shown)
+        yield from _table(shown, serve.kind)
     if folded:
         yield f"<details><summary>{len(folded)} of the engine's flags and variables</summary>"
         yield ""
@@ -114,7 +114,14 @@ def _serve_markdown(serve: ServeChange) -> Iterable[str]:
         yield ""
 
 
-def _table(rows: Sequence[Difference]) -> Iterable[str]:
+def _table(rows: Sequence[Difference], kind: str = "changed") -> Iterable[str]:
+    if kind != "changed":
+        # What only one version has stands in one column.
+        yield "| | |"
+        yield "|---|---|"
+        yield from (f"| {_plain(one.name)} | {_plain(one.after if kind == 'new' else one.before)} |" for one in rows)
+        yield ""
+        return
     yield "| | before | after | |"
     yield "|---|---|---|---|"
     for one in rows:
