@@ -182,6 +182,8 @@ def _useless(suppression: Suppression, used: set[str], early: bool) -> list[Diag
         help_ = (f"write it after the bracket: `# kcluster: ignore[{', '.join(suppression.codes)}] reason`",)
     elif not idle:
         return []
+    elif len(idle) < len(set(codes)) and any(code.startswith("KC0") for code in used):
+        return []  # one mistake of the syntax hides another
     elif len(idle) < len(set(codes)):
         message = f"this suppression silences no {listed(idle)}"
         fixes = _without(suppression, idle)
