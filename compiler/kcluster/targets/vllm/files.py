@@ -23,6 +23,7 @@ from kcluster.targets.shell import (
 )
 from kcluster.targets.vllm.arguments import Argument, table_of
 from kcluster.targets.vllm.environment import Variable, is_address, variables
+from kcluster.targets.vllm.together import ends_with_first_node
 from kcluster.targets.yaml import Yaml, document, scalar
 
 _MEETING: Final = "--data-parallel-address"
@@ -50,7 +51,7 @@ def script(process: Process, plan: Plan, given: tuple[Argument, ...], wait: str 
             "\nargs=(\n",
             *(line for argument in given if argument.flag != "--model" for line in array_lines(argument)),
             ")\n\n",
-            _exec(given, environment),
+            _start(process, given, environment),
         )
     )
 
@@ -180,13 +181,14 @@ def word(value: FlagValue) -> str:
     return quote(plain(value))
 
 
-def _exec(given: tuple[Argument, ...], environment: tuple[Variable, ...]) -> str:
+def _start(process: Process, given: tuple[Argument, ...], environment: tuple[Variable, ...]) -> str:
     model = next(plain(argument.value) for argument in given if argument.flag == "--model")
     if model.startswith("-"):
         model = f"./{model}"
     # Names that bash cannot export are handed over by env.
     odd = "".join(f" {quote(f'{item.name}={item.value}')}" for item in environment if not variable_name(item.name))
-    return f'exec {f"env{odd} " if odd else ""}vllm serve {quote(model)} "${{args[@]}}"\n'
+    command = f'{f"env{odd} " if odd else ""}vllm serve {quote(model)} "${{args[@]}}"'
+    return ends_with_first_node(process, given, command) or f"exec {command}\n"
 
 
 def comment(text: str, indent: str) -> Iterator[str]:
