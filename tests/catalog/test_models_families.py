@@ -451,6 +451,20 @@ def test_a_wrapper_refuses_a_language_model_that_is_not_known() -> None:
         assert architecture is None and problems[0].field == "text_config.model_type"
 
 
+def test_the_tower_of_kimi_k3_has_other_norms_and_no_biases() -> None:
+    flags = {"norm_type": "rmsnorm", "attn_bias": False, "linear_bias": False, "patch_embed_proj_bias": False}
+    sizes = {"vt_hidden_size": 1024, "vt_intermediate_size": 4096, "vt_num_hidden_layers": 27, "qkv_hidden_size": 1536}
+    tower = {**sizes, **flags, "mm_projector_type": "patchmergerv2", "merge_kernel_size": [2, 2], "patch_size": 14}
+    linear = next(config for kind, config, _ in CONFIGS if kind == "kimi_linear")
+    text = {**linear, "hidden_size": 7168, "routed_expert_hidden_size": 3584}
+    architecture, problems = read_config({"model_type": "kimi_k3", "text_config": text, "vision_config": tower})
+    assert architecture is not None, problems
+    # a block: 4 × 1024 × 1536, 2 × 1024 × 4096, two norms; patches of 3 × 14², 64 × 64 positions, a norm; 2 × 2 patches to 7168, a norm
+    block = 4 * 1024 * 1536 + 2 * 1024 * 4096 + 2 * 1024
+    around = 3 * 196 * 1024 + 64 * 64 * 1024 + 1024 + 4096 * 4096 + 4096 * 7168 + 7168
+    assert architecture.vision_parameters == 27 * block + around == 447_358_976
+
+
 def test_kimi_k3_needs_what_its_experts_act_on() -> None:
     linear = next(config for kind, config, _ in CONFIGS if kind == "kimi_linear")
     config = {**linear, "model_type": "kimi_k3"}

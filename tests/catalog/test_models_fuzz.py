@@ -66,9 +66,9 @@ def mutated(base: dict[str, Any], chance: random.Random) -> dict[str, Any]:
         if chance.random() < 0.25:
             table.pop(name)
         elif chance.random() < 0.1 and isinstance(table[name], list):
-            table[name] = [*table[name], chance.choice(HOSTILE)]
+            table[name] = [*table[name], copy.deepcopy(chance.choice(HOSTILE))]
         else:
-            table[name] = chance.choice(HOSTILE)
+            table[name] = copy.deepcopy(chance.choice(HOSTILE))
     if chance.random() < 0.2:
         config["model_type"] = chance.choice(MODEL_TYPES)
     if chance.random() < 0.15:

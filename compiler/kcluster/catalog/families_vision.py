@@ -135,23 +135,29 @@ def llama4_vision(f: Fields, hidden: int) -> int:
 
 
 def kimi_vision(f: Fields) -> int:
-    """Kimi K2.5's MoonViT (`vt_…` fields in the published config): learned positions, blocks with biases and layer norms, and a
-    projector over merged patches."""
+    """MoonViT of Kimi VL and K2.5 (`vt_…` fields in the published config): learned positions, blocks, and a projector over merged
+    patches; with biases and layer norms, or as K3's flags say it (vLLM, `kimi_k25_vit.py`)."""
     v = f.tower("vision_config")
     if v is None:
         return 0
     width = v.integer("hidden_size", "vt_hidden_size", default=1152)
     inner = v.integer("intermediate_size", "vt_intermediate_size", default=4304)
     layers = v.integer("num_hidden_layers", "vt_num_hidden_layers", default=27, high=MAX_LAYERS)
+    attention = v.integer("qkv_hidden_size", default=width)
     patch = v.integer("patch_size", default=14, high=1024)
     rows = v.integer("pos_emb_height", "init_pos_emb_height", default=64, high=4096)
     columns = v.integer("pos_emb_width", "init_pos_emb_width", default=64, high=4096)
     kernel = v.integers("merge_kernel_size", low=1, high=64) or (2, 2)
     merged = kernel[0] * kernel[-1] * width
     hidden = f.integer("hidden_size")
-    block = 4 * width * width + 4 * width + 2 * width * inner + inner + width + 4 * width
-    tower = 3 * patch * patch * width + width + rows * columns * width + layers * block + 2 * width
-    return tower + 2 * width + merged * merged + merged + merged * hidden + hidden
+    norm = width if v.text("norm_type") == "rmsnorm" else 2 * width
+    block = 4 * width * attention + 2 * width * inner + 2 * norm
+    block += 3 * attention + width if v.flag("attn_bias", default=True) else 0
+    block += inner + width if v.flag("linear_bias", default=True) else 0
+    patches = 3 * patch * patch * width + (width if v.flag("patch_embed_proj_bias", default=True) else 0)
+    newer = v.text("mm_projector_type") == "patchmergerv2"
+    around = hidden if newer else 2 * width + merged + hidden
+    return patches + rows * columns * width + layers * block + norm + around + merged * merged + merged * hidden
 
 
 def mllama_vision(f: Fields, hidden: int) -> int:
