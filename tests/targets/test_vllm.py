@@ -12,11 +12,14 @@ from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from kcluster.physics.cut import Cut
+from kcluster.pipeline import Checked, check_source
 from kcluster.planner.types import EnginePorts, Plan
+from kcluster.source import Source
 from kcluster.spec.types import DraftSpec, RouteSpec, Secret
 from kcluster.targets import emit
 from kcluster.targets.hosts.folders import start_seconds
 from kcluster.targets.layout import processes
+from kcluster.targets.ports import open_ports
 from kcluster.targets.vllm import engine_args, engine_env, lacking
 from tests.targets import checker, factory
 from tests.targets.factory import HERE, SOURCE, default, written
@@ -250,6 +253,51 @@ def test_host_memory_is_shared_by_the_ranks_of_an_engine() -> None:
     plan = factory.plan(factory.serve_plan(cut=Cut(tp=1, dp=4, ep=True), engine={"kv_offload": written(64 * 2**30)}))
     (process,) = processes(plan)
     assert dict(engine_args(plan, process))["--kv-offloading-size"] == 16
+
+
+WIDE = """
+model m {{ id = "deepseek-ai/DeepSeek-V3" }}
+hardware h {{
+  gpus    = 8 * h200-sxm
+  hosts   = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]
+  network = 8 * infiniband(ndr)
+}}
+sla s {{ concurrency = 64, context = 8K, prompt = 2K, completion = 500 }}
+serve chat {{
+  model = m
+  hardware = h
+  sla = s
+  parallel {{ tp = 8, pp = 2, dp = 2, ep = on }}
+  engine vllm {{
+    version = "{version}"
+    {executor}
+  }}
+}}
+"""
+
+
+def wide(version: str, executor: str = "") -> Checked:
+    return check_source(Source("wide.kcluster", WIDE.format(version=version, executor=executor)))
+
+
+def test_ranks_that_span_nodes() -> None:
+    """Two ranks of two nodes each. Nodes of one engine know their ranks by their place; where the ranks meet is a port of
+    its own, which the plan lists. Ray must be told that a rank may span nodes, and 0.11 cannot be."""
+    plan = wide("0.33").plan
+    assert plan is not None
+    for place, process in enumerate(processes(plan)):
+        flags = dict(engine_args(plan, process))
+        assert (flags["--nnodes"], flags["--node-rank"], flags["--data-parallel-size"]) == (4, place, 2)
+        assert (flags["--data-parallel-address"], flags["--data-parallel-rpc-port"]) == ("10.0.0.1", 29550)
+        assert ("--headless" in flags) is (place > 0) and "--data-parallel-start-rank" not in flags
+        said(plan, process)
+    assert {29501, 29550} <= {port.first for port in open_ports(plan) if port.host == "10.0.0.1"}
+    over_ray = wide("0.33", "executor = ray").plan
+    assert over_ray is not None
+    (process,) = processes(over_ray)
+    assert dict(engine_env(process))["VLLM_RAY_DP_PACK_STRATEGY"] == "span"
+    assert dict(engine_args(over_ray, process))["--data-parallel-size-local"] == 1
+    assert "KC605" in {one.code for one in wide("0.11").errors}
 
 
 def test_the_server_waits_as_long_as_what_is_around_it() -> None:

@@ -96,7 +96,7 @@ def _ports(serve: ServeSpec, chosen: Candidate, distribution: Distribution, take
         if distribution == "nnodes":
             master = _free(MASTER_PORT, used)
             used.add(master)
-        elif distribution == "dp":
+        if distribution == "dp" or (distribution == "nnodes" and chosen.cut.dp > 1):
             rpc = _free(DP_RPC_PORT, used)
             used.add(rpc)
         ports.append(EnginePorts(http, master, rpc))

@@ -35,18 +35,33 @@ _DRAFTS_SINCE: Final = (0, 15)
 brought it."""
 
 
-def drafter_needs(serve: ServeSpec) -> Iterator[Diagnostic]:
-    """A drafter that this version of vLLM does not start with."""
+_SPANS_SINCE: Final = (0, 12)
+"""vLLM 0.11.0 packs each data-parallel rank on one node of Ray (v1/engine/utils.py)."""
+
+
+def vllm_needs(plan: ServePlan) -> Iterator[Diagnostic]:
+    """What this version of vLLM does not do, though it has the flags."""
+    from kcluster.targets.vllm.environment import spanning
+
+    serve = plan.serve
     draft, version = serve.model.draft, serve.engine.version
-    if draft is None or draft.method.value != "draft" or version.value >= _DRAFTS_SINCE:
-        return
-    yield finding(
-        "KC605",
-        f"vLLM {version_text(version.value)} does not draft with another model: it does from {version_text(_DRAFTS_SINCE)} on",
-        place_of(draft.method),
-        marks=(version_mark(serve.engine),),
-        help=("a later `version`", "`method = eagle`, `mtp` or `ngram`"),
-    )
+    called = f"vLLM {version_text(version.value)}"
+    if draft is not None and draft.method.value == "draft" and version.value < _DRAFTS_SINCE:
+        yield finding(
+            "KC605",
+            f"{called} does not draft with another model: it does from {version_text(_DRAFTS_SINCE)} on",
+            place_of(draft.method),
+            marks=(version_mark(serve.engine),),
+            help=("a later `version`", "`method = eagle`, `mtp` or `ngram`"),
+        )
+    if version.value < _SPANS_SINCE and spanning(plan):
+        yield finding(
+            "KC605",
+            f"{called} over Ray keeps each data-parallel rank on one node, and here one needs several",
+            blame(serve, "dp", "pp", "tp"),
+            marks=(version_mark(serve.engine),),
+            help=("a later `version`", f"`replicas = {plan.chosen.cut.dp}` instead of `dp`"),
+        )
 
 
 def engine_needs(plan: ServePlan) -> Iterator[Diagnostic]:

@@ -142,10 +142,10 @@ def _engine_gaps(plan: Plan, serve_plan: ServePlan) -> Iterator[Diagnostic]:
     serve = serve_plan.serve
     if serve.engine.name.value == "vllm":
         yield from _lacking_flags(plan, serve_plan)
-        if serve.model.draft is not None:
-            from kcluster.rules.engine_gaps import drafter_needs
+        if serve.model.draft is not None or serve_plan.distribution == "ray":
+            from kcluster.rules.engine_gaps import vllm_needs
 
-            yield from drafter_needs(serve)
+            yield from vllm_needs(serve_plan)
     else:
         from kcluster.rules.engine_gaps import engine_needs
 

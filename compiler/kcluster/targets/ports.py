@@ -62,7 +62,7 @@ def _engines(plan: Plan) -> Iterator[OpenPort]:
         if process.node_rank == 0 and process.nodes > 1:
             if process.serve.distribution == "nnodes":
                 yield _one(process, ports.master or MASTER_PORT, "nodes of one engine meet", "nodes")
-            if process.serve.distribution == "dp" and process.ranks[:1] == (0,) and ports.dp_rpc:
+            if process.serve.distribution in ("dp", "nnodes") and process.ranks[:1] == (0,) and ports.dp_rpc:
                 yield _one(process, ports.dp_rpc, "ranks of one engine meet", "nodes")
 
 

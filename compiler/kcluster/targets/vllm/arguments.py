@@ -197,7 +197,8 @@ def _data_parallel(process: Process) -> Iterator[Argument]:
         yield Argument("--data-parallel-size-local", len(process.ranks), "ranks on this node")
         yield meeting[0]
     elif serve_plan.distribution == "nnodes":
-        return
+        # Which ranks a node has follows from its place among the nodes.
+        yield from meeting
     elif kind == "external":
         yield Argument(
             "--data-parallel-rank", process.ranks[0], "this server's rank; the router sees one server a rank"

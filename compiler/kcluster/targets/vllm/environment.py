@@ -93,6 +93,8 @@ def _own(process: Process) -> Iterator[Variable]:
         yield Variable("VLLM_PP_LAYER_PARTITION", ",".join(str(count) for count in layers), "layers of each stage")
     if not process.answers:
         return
+    if spanning(process.serve):
+        yield Variable("VLLM_RAY_DP_PACK_STRATEGY", "span", "Ray places each rank on several nodes")
     yield Variable(
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE",
         str(KEEP_ALIVE_SECONDS),
@@ -103,6 +105,13 @@ def _own(process: Process) -> Iterator[Variable]:
     key = process.serve.serve.engine.api_key
     if key:
         yield Variable("VLLM_API_KEY", key.value.variable, "the engine reads the key from here", secret=True)
+
+
+def spanning(serve_plan: ServePlan) -> bool:
+    """Whether Ray places data-parallel ranks that one node does not hold."""
+    engine = serve_plan.chosen.placement[0]
+    wide = any(len({place.node for stage in rank for place in stage}) > 1 for rank in engine.ranks)
+    return serve_plan.distribution == "ray" and serve_plan.chosen.cut.dp > 1 and wide
 
 
 def patience(serve_plan: ServePlan) -> Variable:
