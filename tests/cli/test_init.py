@@ -136,3 +136,16 @@ def _asks(shown: bytes) -> bool:
     """Whether the last thing on the terminal is a question: a text with a blank behind it that no line end follows."""
     last = shown.rpartition(b"\n")[2]
     return len(last.strip()) > 5 and last.endswith(b" ")
+
+
+def test_cards_of_the_projects_catalog_are_taken(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("kcluster.toml").write_text("")
+    Path("catalog").mkdir()
+    Path("catalog/gpus.toml").write_text(
+        '[rtx-9090]\nmemory_gib = 30\nbandwidth_gbs = 1792\ntflops = { bf16 = 209 }\nsource = "ours"\n'
+    )
+    assert run(["init", "--model", "Qwen/Qwen3-8B", "--gpus", "1 * rtx-9090"]) == 0
+    assert run(["lint", "cluster.kcluster"]) == 0
+    capsys.readouterr()
+    assert run(["init", "--force", "--model", "Qwen/Qwen3-8B", "--gpus", "rtx-9090 x2"]) == 2
+    assert "this is not one value; write it like 4 * rtx-5090" in capsys.readouterr().err

@@ -127,12 +127,16 @@ def test_aliases_and_inner_configs(project: Path) -> None:
         ("models.toml", MODELS.replace("configs/support.json", "configs/gone.json"), "KC103", "[[model]]"),
         ("models.toml", MODELS.replace("configs/support.json", "../../../etc/passwd"), "KC103", "[[model]]"),
         ("models.toml", MODELS.replace('source = "our training run 41"\n', ""), "KC105", "[[model]]"),
+        ("models.toml", '[model]\nid = "acme/Support-8B"\n', "KC102", "[model]"),
+        ("models.toml", MODELS.replace("[[model]]", "[[models]]"), "KC102", "[[models]]"),
+        ("gpus.toml", "[[gpu]]\n" + GPUS.partition("\n")[2], "KC103", "[[gpu]]"),
     ],
 )  # fmt: skip
 def test_mistakes_have_places(project: Path, file: str, text: str, code: str, at: str) -> None:
     (project / "catalog" / file).write_text(text)
     found = errors(check(project).diagnostics)
-    assert (code, f"catalog/{file}", at) in found
+    # Each mistake once: that a name is not found because of it is no mistake of its own.
+    assert found == [(code, f"catalog/{file}", at)]
 
 
 def test_what_was_read_is_told_and_so_is_what_was_not_there(project: Path) -> None:
@@ -165,3 +169,9 @@ def test_the_guides_examples_are_right() -> None:
     assert read_gpus(cards)[1] == () and read_gpus(cards)[0]
     assert read_models(models, {"configs/support-8b.json": CONFIG}.get)[1] == ()
     assert read_links(links)[1] == () and list(read_links(links)[0]) == ["pcie5-x8"]
+
+
+def test_a_misspelt_key_says_which_is_meant(project: Path) -> None:
+    (project / "catalog" / "gpus.toml").write_text(GPUS.replace("memory_gib", "memory_gb"))
+    (one,) = [one for one in check(project).diagnostics if one.severity == "error"]
+    assert (one.message, one.help) == ("a row has no `memory_gb`", ("did you mean `memory_gib`?",))

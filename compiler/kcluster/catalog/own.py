@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from kcluster.catalog.gpus import card_from_row
@@ -75,13 +75,14 @@ LINK_NAME: Final = re.compile(r"pcie[1-6]-x(1|2|4|8|16)|(nvlink|nvlink-bridge|xg
 
 @frozen
 class Problem:
-    """What is wrong with a row: where in the text, and what. `code`: KC102 for a key that rows do not have, KC103 for a value, KC105
-    for a key that is missing."""
+    """What is wrong with a row: where in the text, what, and what to write. `code`: KC102 for a key that rows do not have, KC103 for
+    a value, KC105 for a key that is missing."""
 
     code: str
     message: str
     start: int
     end: int
+    help: str = ""
 
 
 @frozen
@@ -172,7 +173,7 @@ def read_models(text: str, load: Callable[[str], str | None]) -> tuple[dict[str,
     if problem is not None:
         return {}, (problem,)
     found: dict[str, OwnModel] = {}
-    problems: list[Problem] = []
+    problems = list(_not_models(read, text))[:1]
     places = [match.span() for match in re.finditer(r"^\[\[model\]\]", text, re.MULTILINE)]
     rows = read.get("model")
     for number, row in enumerate(rows if isinstance(rows, list) else ()):
@@ -193,6 +194,16 @@ def read_models(text: str, load: Callable[[str], str | None]) -> tuple[dict[str,
                     found.setdefault(plain(name), model)
         problems += wrong
     return found, tuple(problems)
+
+
+def _not_models(read: Mapping[str, Any], text: str) -> Iterator[Problem]:
+    """What stands at the top of the file and is no list of models; one such mistake explains the rest."""
+    for name, value in read.items():
+        if name == "model" and isinstance(value, list):
+            continue
+        head = re.search(rf"^\[+\s*[\"']?{re.escape(name)}\b.*$", text, re.MULTILINE)
+        start, end = head.span() if head else _line(text, name, 0, len(text))
+        yield Problem("KC102", f"`{name[:40]}` is no list of models", start, end, "each model begins with `[[model]]`")
 
 
 def _config(path: str, load: Callable[[str], str | None]) -> tuple[Any, str]:
@@ -228,7 +239,7 @@ def _tables(text: str, fields: Mapping[str, Field]) -> tuple[dict[str, tuple[dic
     found: dict[str, tuple[dict[str, Any], int, int]] = {}
     problems: list[Problem] = []
     for name, row in read.items():
-        head = re.search(rf"^\[\s*[\"']?{re.escape(name)}[\"']?\s*\]", text, re.MULTILINE)
+        head = re.search(rf"^\[+\s*[\"']?{re.escape(name)}[\"']?\s*\]+", text, re.MULTILINE)
         start, end = head.span() if head else _line(text, name, 0, len(text))
         wrong = _checked(row, fields, text, start, end)
         problems += wrong
@@ -243,18 +254,26 @@ def _checked(row: object, fields: Mapping[str, Field], text: str, start: int, en
     stop = re.compile(r"^\[", re.MULTILINE).search(text, end)
     last = stop.start() if stop else len(text)
     problems = []
+    missing = [name for name, field in fields.items() if field.required and name not in row]
     for key, value in row.items():
         field = fields.get(key)
         place = _line(text, key, end, last) if field is None or not _takes(field, value) else (start, end)
         if field is None:
-            known = ", ".join(f"`{name}`" for name in fields)
-            problems.append(Problem("KC102", f"a row has no `{key[:40]}`; it has {known}", *place))
+            near = _nearest(key, fields)
+            missing = [name for name in missing if name != near]
+            help = f"did you mean `{near}`?" if near else f"it has {', '.join(f'`{name}`' for name in fields)}"
+            problems.append(Problem("KC102", f"a row has no `{key[:40]}`", *place, help))
         elif not _takes(field, value):
             problems.append(Problem("KC103", f"`{key}` takes {_wanted(field)}", *place))
-    missing = [name for name, field in fields.items() if field.required and name not in row]
     if missing:
         problems.append(Problem("KC105", f"the row lacks {', '.join(f'`{name}`' for name in missing)}", start, end))
     return problems
+
+
+def _nearest(key: str, fields: Mapping[str, Field]) -> str:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(key.lower()[:40], fields, n=1, cutoff=0.7)), "")
 
 
 def _line(text: str, key: str, start: int, end: int) -> tuple[int, int]:

@@ -87,11 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
     given = {one.name: getattr(arguments, one.name.replace("-", "_")) for one in QUESTIONS}
     answers = {name: value.strip() for name, value in given.items() if value is not None}
     for name, value in answers.items():
-        problem = wrong(_question(name), value, answers)
+        problem = wrong(_question(name), value, answers, place.parent)
         if problem:
             raise UsageError(f"--{name}: {problem}")
     if sys.stdin.isatty() and not arguments.yes:
-        answers = _asked(answers)
+        answers = _asked(answers, place.parent)
     missing = [one.name for one in QUESTIONS if one.needed and not answers.get(one.name)]
     if missing:
         raise UsageError("without a terminal to ask on, say " + " and ".join(f"--{name}" for name in missing))
@@ -115,13 +115,13 @@ def _writable(place: Path, force: bool) -> None:
         raise UsageError(f"there is no folder {place.parent.as_posix()}")
 
 
-def _asked(answers: dict[str, str]) -> dict[str, str]:
+def _asked(answers: dict[str, str], folder: Path) -> dict[str, str]:
     """The answers with those of the terminal. An empty one takes the default."""
     answers = dict(answers)
     for question in QUESTIONS:
         if question.name in answers or (question.several and not _several(answers)):
             continue
-        answers[question.name] = _answer(question, answers, input)
+        answers[question.name] = _answer(question, answers, input, folder)
     return answers
 
 
@@ -129,7 +129,7 @@ def _several(answers: dict[str, str]) -> bool:
     return answers.get("nodes", "1") not in ("", "1")
 
 
-def _answer(question: Question, answers: dict[str, str], ask: Callable[[str], str]) -> str:
+def _answer(question: Question, answers: dict[str, str], ask: Callable[[str], str], folder: Path) -> str:
     """One answer, asked again where it cannot be."""
     shown = f" [{question.default}]" if question.default else ""
     for _ in range(TRIES):
@@ -139,26 +139,36 @@ def _answer(question: Question, answers: dict[str, str], ask: Callable[[str], st
             raise UsageError("the answers ended before the questions: nothing was written") from None
         if not text and question.needed:
             continue
-        problem = wrong(question, text, answers) if text else ""
+        problem = wrong(question, text, answers, folder) if text else ""
         if not problem:
             return text
         sys.stdout.write(f"  {problem}\n")
     raise UsageError(f"no answer to `{question.name}` that could be used: nothing was written")
 
 
-def wrong(question: Question, answer: str, answers: dict[str, str]) -> str:
-    """What is wrong with an answer, in the words of lint; empty where nothing is. An answer is one value and nothing more."""
+def wrong(question: Question, answer: str, answers: dict[str, str], folder: Path | None = None) -> str:
+    """What is wrong with an answer, in the words of lint; empty where nothing is. An answer is one value and nothing more.
+
+    Args:
+        folder: of the spec, whose project may have a catalog of its own.
+    """
     if not answer:
         return ""
     shown = value(question, answer)
     source = Source("answer", spec({**_SOUND, **answers, question.name: answer}))
     if not _is_one_value(shown):
-        return "this is not one value"
+        example = question.ask.partition("uch as ")[2].partition(";")[0].rstrip("?")
+        return "this is not one value" + (f"; write it like {example}" if example else "")
     start = source.text.find(f"{question.key} ")
     line = source.position(start).line
-    for finding in check_source(source).diagnostics:
+    for finding in check_source(source, folder=folder).diagnostics:
         place = finding.source.position(finding.span.start).line
-        if place == line and finding.severity == "error" and finding.code[:3] in ("KC0", "KC1"):
+        if (
+            finding.source == source
+            and place == line
+            and finding.severity == "error"
+            and finding.code[:3] in ("KC0", "KC1")
+        ):
             return _said(finding)
     return ""
 

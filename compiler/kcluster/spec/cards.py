@@ -59,6 +59,8 @@ class CardShelf:
         if match is not None:
             note = f"{match.note}; {match.source}" if match.note else match.source
             return Value(match.card, Origin("catalog", source, span, note))
+        if self.catalog.explains("gpus", cards.name):
+            return None
         from kcluster.catalog.gpus import nearest_gpus
 
         near: tuple[str, ...] = ()

@@ -145,6 +145,8 @@ def _from_catalog(named: Value[str], findings: Findings, own: OwnCatalog) -> _De
     if match is not None:
         note = f"{match.note}; {match.source}" if match.note else match.source
         return _Described(Value(match.architecture, Origin("catalog", source, span, note)), match.quantization, match)
+    if own.explains("models", named.value):
+        return None
     from kcluster.catalog.models import model_ids, nearest
 
     near = () if findings.many else nearest(model_ids(), named.value)

@@ -29,7 +29,13 @@ class OwnCatalog:
     files: Files
     findings: Findings
     kept: dict[str, dict[str, Any]] = field(factory=dict)
+    spoilt: dict[str, str] = field(factory=dict)
+    """The texts of files with mistakes."""
     root: str | None = None
+
+    def explains(self, kind: str, name: str) -> bool:
+        """Whether a name is not found because its row has a mistake, which is told already."""
+        return name.lower() in self.spoilt.get(kind, "").lower()
 
     def card(self, name: str) -> Card | None:
         """The project's card of a name."""
@@ -93,8 +99,14 @@ class OwnCatalog:
             rows, problems = read_models(text, self._text)
         for problem in problems:
             self.findings.add(
-                problem.code, problem.message, source, Span(problem.start, max(problem.end, problem.start))
+                problem.code,
+                problem.message,
+                source,
+                Span(problem.start, max(problem.end, problem.start)),
+                help=(problem.help,) if problem.help else (),
             )
+        if problems:
+            self.spoilt[kind] = text
         return rows
 
     def _path(self, name: str) -> str:
