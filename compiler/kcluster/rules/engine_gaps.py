@@ -152,9 +152,11 @@ def _unwatched(plan: ServePlan) -> Iterator[Diagnostic]:
     if not serve.monitor.enabled:
         return
     called = f"{ENGINE_NAMES[serve.engine.name.value]} {version_text(serve.engine.version.value)}".removesuffix(" 0")
-    of_thresholds = {"kv_usage": metrics.kv_usage, "queue": metrics.queue, "errors": metrics.outcomes}
+    # HAProxy counts answers itself, and may be what a shared router is.
+    in_front = serve.route is not None or (serve.router is not None and serve.router.kind.value == "haproxy")
+    counts = {"kv_usage": metrics.kv_usage, "queue": metrics.queue, "errors": metrics.outcomes or in_front}
     for name, threshold in serve.monitor.thresholds:
-        if name in of_thresholds and of_thresholds[name] is None:
+        if not counts.get(name, True):
             yield finding("KC605", f"{called} does not count what `{name}` is a bound of", place_of(threshold))
     left_out = {"KV use": metrics.kv_usage, "waiting requests": metrics.waiting, "preemptions": metrics.preemptions}
     if metrics.kv_usage is None:

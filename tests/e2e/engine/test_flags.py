@@ -129,12 +129,14 @@ FORMS = {
     "a model": (f'{LLAMA}, draft {{ method = draft, id = "DRAFTER", tokens = 3 }}', "tp = 4, pp = 1", "kv_cache = fp8"),
     "ray": (DEEPSEEK, "tp = 8, pp = 2", "executor = ray\nprefix_caching = off"),
     "spread": (DEEPSEEK, "tp = 1, dp = 16, ep = on, eplb = on", ""),
+    "wide": (DEEPSEEK, "tp = 8, pp = 2, dp = 2, ep = on", ""),
+    "wide over ray": (DEEPSEEK, "tp = 8, pp = 2, dp = 2, ep = on", "executor = ray"),
 }
-TWO_BOXES = """
+SEVERAL_BOXES = """
 model m {{ {model} }}
 hardware h {{
   gpus = 8 * h200-sxm
-  hosts = ["10.0.0.1", "10.0.0.2"]
+  hosts = [{hosts}]
   network = 8 * infiniband(ndr)
 }}
 sla s {{ concurrency = 64, context = 8K, prompt = 2K, completion = 500 }}
@@ -154,11 +156,12 @@ NOT_ON_A_CPU = {"spread": "load balancing is only supported on CUDA devices"}
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_engine_takes_every_form(engine: Oracle, form: str, tmp_path: Path) -> None:
-    """Every node and rank of two boxes, each as it would be started there."""
+    """Nodes and ranks of two boxes, or four, each as it would be started there."""
     model, parallel, settings = FORMS[form]
     (tmp_path / "config.json").write_text(json.dumps(published("meta-llama/Llama-3.2-1B-Instruct")))
-    text = TWO_BOXES.format(model=model.replace("DRAFTER", str(tmp_path)), parallel=parallel, settings=settings)
-    plan = kcluster.plan(text)
+    hosts = ", ".join(f'"10.0.0.{place}"' for place in range(1, 5 if form.startswith("wide") else 3))
+    model = model.replace("DRAFTER", str(tmp_path))
+    plan = kcluster.plan(SEVERAL_BOXES.format(model=model, hosts=hosts, parallel=parallel, settings=settings))
     found = processes(plan)
     assert found
     for process in (*found[:2], *found[-1:]):
