@@ -30,6 +30,7 @@ serve chat {
 }
 """
 ONE = COPIES.replace("8 * h100", "4 * l40s").replace("30B-A3B", "8B").replace("tp = 8", "replicas = 1, tp = 4")
+DCP = COPIES.replace("tp = 8", "tp = 8, dcp = 2")
 LATENT = COPIES.replace("Qwen/Qwen3-30B-A3B", "deepseek-ai/DeepSeek-V3").replace("h100", "h200")
 
 
@@ -39,6 +40,7 @@ LATENT = COPIES.replace("Qwen/Qwen3-30B-A3B", "deepseek-ai/DeepSeek-V3").replace
         (SEQUENCES, "KC201", "fits: leave `max_num_seqs` out", "max_num_seqs = 100_000, ", ""),
         (COPIES, "KC302", "`dcp` of 2 shares the copies", "tp = 8", "tp = 8, dcp = 2"),
         (LATENT, "KC302", "`dcp` of 2, 4 or 8 shares the latent", "tp = 8", "tp = 8, dcp = 8"),
+        (DCP, "KC308", "leave `tp` and `dcp` out, and the planner cuts", "tp = 8, dcp = 2", ""),
         (ONE, "KC308", "leave `replicas` and `tp` out, and the planner cuts", "replicas = 1, tp = 4", ""),
         (COPIES, "KC308", "leave `tp` out, and the planner cuts", "tp = 8", ""),
     ],

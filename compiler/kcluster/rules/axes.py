@@ -8,7 +8,7 @@ from kcluster.diagnostics import Diagnostic
 from kcluster.physics.architecture import LatentAttention
 from kcluster.planner.types import Plan, ServePlan, Violation
 from kcluster.rules import ways
-from kcluster.rules.broken import cut_marks, reported
+from kcluster.rules.broken import CUT, cut_marks, reported
 from kcluster.rules.finding import Mark, blame, finding, gpus_of, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, counted, listed, quoted
@@ -428,15 +428,16 @@ def needless_cut(plan: Plan) -> Iterator[Diagnostic]:
         # What was pinned and is cut otherwise there: leaving out less than all of it would not lead there.
         apart = [
             name
-            for name in ("replicas", "tp", "pp")
+            for name in CUT
             if written(serve.serve, name) is not None and getattr(serve.chosen.cut, name) != getattr(better, name)
         ]
         if apart and any(getattr(serve.chosen.cut, name) > getattr(better, name) for name in pinned):
-            said = listed(f"{name} {getattr(serve.chosen.cut, name)}" for name in apart if name != "replicas")
+            larger = [name for name in apart if name in pinned]
+            said = listed(f"{name} {getattr(serve.chosen.cut, name)}" for name in larger)
             yield finding(
                 "KC308",
                 f"{said} pinned by hand, where {ways.shape(better)} would do",
-                blame(serve.serve, *[name for name in apart if name in pinned]),
+                blame(serve.serve, *larger),
                 severity="note",
                 marks=(_gpus_mark(serve),),
                 help=(f"leave {quoted(apart, 'and')} out, and the planner cuts",),

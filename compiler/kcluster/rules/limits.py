@@ -122,8 +122,10 @@ def model_length(plan: Plan) -> Iterator[Diagnostic]:
     Source
     `max_position_embeddings` of `config.json`; vLLM 0.33, `config/model.py`: a longer one is refused unless `VLLM_ALLOW_LONG_MAX_MODEL_LEN=1`.
     """
+    beyond = set()
     for serve, violation in broken(plan, "KC206"):
         if not _long_allowed(serve):
+            beyond.add(serve.name)
             yield finding(
                 "KC206",
                 violation.because,
@@ -149,6 +151,7 @@ def model_length(plan: Plan) -> Iterator[Diagnostic]:
             serve.serve.sla is not None
             and length is not None
             and length.value < load.context
+            and serve.name not in beyond
             and limits.max_model_len < load.context
         ):
             yield finding(
