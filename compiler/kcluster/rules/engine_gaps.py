@@ -21,7 +21,10 @@ _NO_COUNTERPART: Final[dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]]] 
         ("dtype", "it takes the checkpoint's", ()),
         ("executor", "it always uses processes of its own", ()),
     ),
-    "triton": (("api_key", "its OpenAI front checks no key", _ROUTER_KEY),),
+    "triton": (
+        ("api_key", "its OpenAI front checks no key", _ROUTER_KEY),
+        ("executor", "what starts it joins no Ray", ()),
+    ),
 }
 """Engine → attributes that it has no counterpart for, why, and what to do instead."""
 _ONE_NODE: Final = {

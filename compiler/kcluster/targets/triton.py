@@ -23,7 +23,7 @@ from kcluster.targets.vllm.arguments import arguments as vllm_arguments
 from kcluster.targets.vllm.files import describe
 
 FRONT: Final = "/opt/tritonserver/python/openai/openai_frontend/main.py"
-"""Where the front lies in Triton's own image; TRITON_OPENAI_FRONTEND names another place."""
+"""Where the front lies in Triton's own image."""
 _SERVER: Final = frozenset(
     {"--host", "--port", "--served-model-name", "--sse-keep-alive-interval", "--shutdown-timeout", "--headless"}
 )
