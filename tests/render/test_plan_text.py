@@ -90,3 +90,12 @@ def test_words() -> None:
     assert shape(Cut(pp=5)) == "pp 5"
     assert shape(Cut(tp=2, dp=4, ep=True, dcp=2)) == "tp 2 × dp 4, experts over 8, dcp 2"
     assert (tokens(8192), tokens(2000), tokens(500), tokens(131072)) == ("8K", "2,000", "500", "128K")
+
+
+def test_names_that_are_not_the_catalog_s_own() -> None:
+    """A re-upload and a family are never taken in silence; an id and a spelling of it need no word."""
+    text = plan_text(planned(SPEC.replace(LLAMA_70B, "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic")))
+    assert f"\nnames                 RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic taken as {LLAMA_70B} (" in text
+    family = plan_text(planned(SPEC.replace("4 * rtx-5090, bus = pcie(5, x16, p2p = off)", "4 * rtx-pro-6000")))
+    assert "\nnames                 rtx-pro-6000 taken as rtx-pro-6000-blackwell-ws, the commonest" in family
+    assert "\nnames" not in plan_text(planned(SPEC.replace("rtx-5090", '"RTX 5090"')))

@@ -53,6 +53,7 @@ def _serve(serve: ServePlan, everything: bool, paint: _Paint, width: int) -> str
     if chosen.fits != "yes" or chosen.violations:
         lines += _findings(chosen, paint)
     body = [*_memory(chosen), *_kv(serve), *_unmeasured(serve), *_token(serve), *_links(chosen), *_spread(serve)]
+    body += _names(serve)
     if body:
         lines += ["", *body]
     if chosen.verdicts:
@@ -113,6 +114,18 @@ def _kv(serve: ServePlan) -> list[str]:
             f"({tokens(load.prompt)} + {tokens(load.completion)})"
         )
     return [_row("KV", text)]
+
+
+def _names(serve: ServePlan) -> list[str]:
+    """What the catalog took names for that are not its own: a re-upload of a model, a family of cards."""
+    model, spec = serve.serve.model, serve.serve
+    known = {model.id.value: model.architecture.origin}
+    for node in spec.hardware.nodes:
+        for card in node.cards:
+            known.setdefault(card.origin.source.slice(card.origin.span).rpartition("*")[2].strip(' "'), card.origin)
+    notes = {name: origin.note.partition("; ")[0] for name, origin in known.items() if origin.kind == "catalog"}
+    taken = [f"{name} {note}" for name, note in notes.items() if note.startswith("taken as ")]
+    return [_row("names" if number == 0 else "", text) for number, text in enumerate(taken)]
 
 
 def _unmeasured(serve: ServePlan) -> list[str]:
