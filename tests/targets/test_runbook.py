@@ -159,6 +159,13 @@ def test_what_has_one_replica_is_not_taken_out() -> None:
     assert "A replica dies: NGINX" in runbook(factory.two_replicas())
 
 
+def test_what_starts_together_is_restarted_together() -> None:
+    assert "Restart that on the first host of the engine" in runbook(factory.two_nodes())
+    assert "Restart all of the engine, on all its hosts" in runbook(factory.expert_parallel())
+    for plan in (factory.one_box(), factory.two_replicas(), factory.over_ray()):
+        assert "has ended: its nodes meet" not in runbook(plan)
+
+
 def test_ranks_with_servers_of_their_own_are_told_apart() -> None:
     starts = re.findall(r"^\d+\. (On `\S+`, `chat`, .*):$", runbook(factory.expert_parallel("external")), re.MULTILINE)
     assert len(starts) == len(set(starts)) == 8 and starts[0].startswith(

@@ -15,6 +15,7 @@ from kcluster.targets.hosts.folders import (
     host_folders,
     host_fronts,
     installed_folder,
+    on_hosts,
     unit_of,
 )
 from kcluster.targets.hosts.rolling import SCRIPT as ROLLING_SCRIPT
@@ -40,6 +41,7 @@ def stop(plan: Plan) -> Iterator[str]:
             yield _death(front, own)
     for serve_plan in plan.serves:
         yield _stop_of(plan, serve_plan)
+        yield _together(plan, serve_plan)
     if any(cluster.head.serve.serve.runtime.value == "shell" for cluster in ray_clusters(plan)):
         yield "- Stop the engine before its Ray. End the Ray scripts themselves; `ray stop` would end every Ray of the host.\n"
     yield _back(plan)
@@ -132,6 +134,20 @@ def _stop_of(plan: Plan, serve_plan: ServePlan) -> str:
         f"- Stop {name}: end its start script's process (SIGTERM, Ctrl-C). {answers}; whatever supervises it must wait longer "
         "than that.\n"
     )
+
+
+def _together(plan: Plan, serve_plan: ServePlan) -> str:
+    """What to do where a process of an engine over several hosts has ended: its nodes meet only at their start."""
+    nodes = {process.replica: process.nodes for process in processes_of(plan, serve_plan)}
+    if not on_hosts(serve_plan) or max(nodes.values()) == 1 or serve_plan.distribution == "ray":
+        return ""
+    name, which = code(serve_plan.name), "the replica" if len(nodes) > 1 else "the engine"
+    if serve_plan.distribution == "nnodes" and serve_plan.serve.engine.name.value == "vllm":
+        return (
+            f"- A node of {name} has ended: its nodes meet only at their start. Restart that on the first host of {which}; the "
+            "others end half a minute after it, and are started anew by what supervises them.\n"
+        )
+    return f"- A process of {name} has ended: its nodes meet only at their start. Restart all of {which}, on all its hosts.\n"
 
 
 def _compose_stops(plan: Plan, serve_plan: ServePlan) -> Iterator[str]:
