@@ -32,7 +32,7 @@ from kcluster.source import Source  # noqa: E402
 # The codes that mean a class of causes.
 CODES: dict[str, tuple[str, ...]] = {
     "quant_shape": ("KC306", "KC309"),
-    "heads": ("KC301", "KC302"),
+    "heads": ("KC301", "KC302", "KC305"),
     "kv_too_small": ("KC202",),
     "oom_weights": ("KC201",),
     "oom_activations": ("KC201", "KC202", "KC205", "KC209"),

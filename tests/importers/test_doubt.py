@@ -80,3 +80,28 @@ def test_two_servers_that_name_no_port_take_the_same() -> None:
 def test_bfloat16_for_a_model_that_is_not_known() -> None:
     assert severities(judged("vllm serve acme/Own-7B --dtype bfloat16", "1 * t4"), "KC803") == {"error"}
     assert severities(judged("vllm serve acme/Own-7B --dtype bfloat16"), "KC803") == set()
+
+
+def test_one_after_the_other_is_not_side_by_side() -> None:
+    first = f"{QWEN} --enforce-eager"
+    assert {"KC112", "KC704"} & {finding.code for finding in judged(f"{QWEN}\n# or\n{first}\n").findings} == set()
+    assert severities(judged(f"{QWEN} &\n{first} &\n"), "KC112") == {"error"}
+    docker = "docker run -d --gpus all --ipc=host vllm/vllm-openai:v0.33.0 --model Qwen/Qwen3-8B --max-model-len 8192\n"
+    assert severities(judged(docker * 2), "KC112") == {"error"}
+    assert severities(judged(docker.replace(" -d", "") * 2), "KC112") == set()
+
+
+def test_the_nodes_of_one_engine_are_one_server() -> None:
+    node = "vllm serve meta-llama/Llama-3.1-405B-Instruct-FP8 -tp 8 -pp 2 --nnodes 2 --max-model-len 16384 --node-rank"
+    assert len(read_text(f"# head\n{node} 0\n# worker\n{node} 1 --headless\n").launches) == 1
+    ranks = "vllm serve Qwen/Qwen3-235B-A22B -dp 4 --data-parallel-size-local 2"
+    assert len(read_text(f"{ranks}\n{ranks} --headless --data-parallel-start-rank 2\n").launches) == 1
+    assert len(read_text(f"{node} 1 --headless").launches) == 1, "a node alone is what there is"
+
+
+def test_a_draft_in_dotted_flags_is_a_draft() -> None:
+    text = "vllm serve Qwen/Qwen3-Next-80B-A3B-Instruct -tp 4 --max-model-len 8192 --max-num-seqs 16"
+    dotted = "--speculative-config.method qwen3_next_mtp --speculative-config.num_speculative_tokens 2"
+    one = judged(f"{text} {dotted}", "4 * h200-sxm")
+    assert severities(one, "KC210") == set()
+    assert one.imported.paths["model", "qwen3-next-80b-a3b-instruct", "draft", "tokens"] == "2"

@@ -33,6 +33,7 @@ FORMS: dict[str, str] = {
     "flags written by a script": "cat > /etc/vllm.yaml <<EOF\nmodel: {m}\ntensor-parallel-size: 2\nmax-model-len: 8192\nEOF\nvllm serve --config /etc/vllm.yaml",
     "flags alone": "# of --config\nhost: 0.0.0.0\nmodel: {m}\ntensor_parallel_size: 2\nmax-model-len: 8192\n",
     "list of a program": 'subprocess.Popen(["vllm", "serve", "{m}", "-tp", str(2),\n  "--max-model-len", "8192"])',
+    "text of a program": 'cmd = """\nvllm serve {m} \\\\\n  -tp 2 --max-model-len 8192\n"""\nos.system(cmd)\n',
     "entry point": 'FROM vllm/vllm-openai:v0.11.0\nENTRYPOINT ["vllm", "serve", "{m}", "-tp", "2", "--max-model-len", "8192"]\n',
     "command of an image": 'FROM vllm/vllm-openai:v0.11.0\nCMD ["--model", "{m}", "-tp", "2", "--max-model-len", "8192"]\n',
     "supervisor": "[program:vllm]\ncommand=/opt/venv/bin/vllm serve {m} -tp 2 --max-model-len 8192\nautorestart=true\n",

@@ -28,6 +28,7 @@ _DEPTH: Final = 3
 _ENTRY: Final = re.compile(r"""name:\s*"?([A-Z][A-Z0-9_]+)"?\s*,?\s*value:\s*["']?([^"'\n}]+)""")
 _QUOTED: Final = re.compile(r"""(["'])((?:(?!\1)[^\n])*\bvllm serve (?:(?!\1)[^\n])*)\1""")
 """A command in a string of another program: `os.system("vllm serve …")`."""
+_TRIPLE: Final = re.compile(r'("""|\'\'\')((?:(?!\1).)*?\bvllm serve .*?)\1', re.DOTALL)
 MAX_TEXT: Final = 2**18
 """Characters of the longest text that is read."""
 
@@ -63,8 +64,21 @@ def read_text(
     reader = Reader(version, given, open_file)
     meant, told = as_meant(text)
     _read(reader, whole(meant), 0)
-    found = [evolve(one, ray=reader.ray) for one in reader.launches]
+    found = [evolve(one, ray=reader.ray) for one in _engines(reader.launches)]
     return Found(tuple(found), tuple(dict.fromkeys((*told, *reader.notes))))
+
+
+def _engines(launches: list[Launch]) -> list[Launch]:
+    """Launches without those that are further nodes of one that is there."""
+    heads = [one for one in launches if not _joins(one)]
+    named = {one.model.text for one in heads if one.model is not None}
+    return [one for one in launches if not _joins(one) or one.model is None or one.model.text not in named]
+
+
+def _joins(launch: Launch) -> bool:
+    """Whether a launch joins an engine that another node leads."""
+    ranks = [launch.setting(flag) for flag in ("--node-rank", "--data-parallel-start-rank")]
+    return launch.setting("--headless") is not None or any(count_of(one.text) for one in ranks if one is not None)
 
 
 def _read(reader: Reader, root: Word, depth: int) -> None:
@@ -91,6 +105,10 @@ def _read(reader: Reader, root: Word, depth: int) -> None:
     if not reader.launches:
         for start, end in (*inline(text), *(match.span(2) for match in _QUOTED.finditer(text))):
             reader.shell(root.part(start, end), Around())
+    for match in _TRIPLE.finditer(text) if not reader.launches else ():
+        inner = root.part(match.start(2), match.end(2))
+        # A backslash that a program's text doubles continues a line.
+        reader.shell(evolve(inner, text=inner.text.replace("\\\\\n", " \\\n")), Around())
     if not reader.launches:
         for words in lists_of(root):
             reader.command(Command(words), Around(entrypoint=words[0].text.startswith("-")))

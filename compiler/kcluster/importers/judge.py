@@ -129,6 +129,8 @@ def _relevant(finding: Diagnostic, imported: Imported, hardware: Hardware, assum
     """Whether a finding of the spec is one of the command: not of the load, the links or the card that stand in for what is not
     known."""
     code = finding.code
+    if code in ("KC112", "KC704") and any(launch.waits for launch in imported.launches[:-1]):
+        return False  # one after another, not beside each other
     if code == "KC112" and _share(imported):
         return False
     if code.startswith(_NOT_SAID) or (assumed and not code.startswith(_WITHOUT_CARD)):

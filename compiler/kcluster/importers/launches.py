@@ -71,6 +71,7 @@ class Around:
     notes: tuple[str, ...] = ()
     mounts: tuple[tuple[str, str], ...] = ()
     """Places in the container with what lies there outside of it."""
+    waits: bool = False
 
 
 class Reader:
@@ -101,7 +102,7 @@ class Reader:
         """Read one command; what starts no server is passed over."""
         words = command.words
         env = {**dict(around.env), **dict(command.env)}
-        around = evolve(around, env=tuple(sorted(env.items())))
+        around = evolve(around, env=tuple(sorted(env.items())), waits=command.waits)
         container = next((n for n, word in enumerate(words) if _base(word) in _CONTAINERS), None)
         if container is not None and any(word.text == "run" for word in words[container + 1 : container + 3]):
             around = _with_env(words[:container], around)
@@ -166,6 +167,7 @@ class Reader:
                 notes=tuple(notes),
                 problems=(*problems, *_about_env(around)),
                 outside=_outside(model, around),
+                waits=around.waits,
             )
         )
 
@@ -246,6 +248,8 @@ def _container(words: tuple[Word, ...], around: Around) -> tuple[tuple[Word, ...
         at += 1
         if value is None and name not in _BARE and at < len(words):
             value, at = words[at], at + 1
+        if name == "--detach" or re.fullmatch(r"-[it]*d[it]*", name):
+            around = evolve(around, waits=False)
         if value is None:
             continue
         if name in ("--ipc", "--shm-size") or "/dev/shm" in value.text:  # noqa: S108

@@ -72,7 +72,7 @@ class Shell:
                 self._skip_next = not match[0].rstrip("-").endswith(tuple("0123456789")) and "&-" not in match[0]
                 at = match.end()
             elif char in ";&|()":
-                self._end()
+                self._end(waits=char != "&" or following == "&")
                 at += 1 + (following == char)
             else:
                 at = self._read_word(at)
@@ -230,7 +230,7 @@ class Shell:
             for field in _FIELD.findall(value.text) if value.unset else value.text.split():
                 self._add([(c, at.start) for c in field], at.start, at.end, value.unset, False)
 
-    def _end(self) -> None:
+    def _end(self, *, waits: bool = True) -> None:
         words, bare = self.words, self.bare
         self.words, self.bare, self._skip_next = [], [], False
         if len(words) > 3 and bare[0] and words[0].text == "for" and words[2].text == "in":
@@ -257,7 +257,7 @@ class Shell:
                     self._exported[name] = value
             return
         env = {**self._exported, **dict(given)}
-        self.commands.append(Command(tuple(words), tuple(sorted(env.items()))))
+        self.commands.append(Command(tuple(words), tuple(sorted(env.items())), waits))
 
     # Variables
 

@@ -164,20 +164,25 @@ def _id(text: str) -> str:
 
 
 def _drafted(launch: Launch) -> dict[str, object]:
-    """`--speculative-config` as read; empty where it is not given or no JSON object."""
+    """`--speculative-config` with its dotted keys as read; empty where it is not given or no JSON object."""
     setting = launch.setting("--speculative-config")
-    if setting is None or setting.unset:
-        return {}
     try:
-        config = json.loads(setting.text)
+        config = json.loads(setting.text) if setting is not None and not setting.unset else {}
     except (ValueError, RecursionError):
         return {}
-    return config if isinstance(config, dict) else {}
+    if not isinstance(config, dict):
+        return {}
+    dotted = {one.key: one.text for one in launch.settings if one.flag == "--speculative-config" and one.key}
+    return {
+        **config,
+        **{key: int(text) if text.isdecimal() and len(text) < 6 else text for key, text in dotted.items()},
+    }
 
 
 def _draft(launch: Launch) -> list[Line]:
     """`--speculative-config` as a `draft` block; empty where it has none that a block can say."""
-    config, setting = _drafted(launch), launch.setting("--speculative-config")
+    config = _drafted(launch)
+    setting = next((one for one in reversed(launch.settings) if one.flag == "--speculative-config"), None)
     if setting is None:
         return []
     method, model, tokens = config.get("method"), config.get("model"), config.get("num_speculative_tokens")

@@ -44,10 +44,11 @@ def whole(text: str) -> Word:
 
 @frozen
 class Command:
-    """A simple command: its words after expansion, and the environment that it gets."""
+    """A simple command: its words after expansion, the environment that it gets, and whether what follows it waits for its end."""
 
     words: tuple[Word, ...]
     env: tuple[tuple[str, Word], ...] = ()
+    waits: bool = False
 
 
 @frozen
@@ -109,6 +110,7 @@ class Launch:
         open: whether axes that are not said are open, and not what the engine takes by itself.
         outside: where the model lies outside of its container, empty where no mount says so.
         written: whether it is shell text, into which flags can be written.
+        waits: whether what stands behind it in a script starts when it has ended.
         own: the model as the project's catalog or a config.json beside its weights describes it.
         config: that config.json, as a spec names it.
     """
@@ -133,6 +135,7 @@ class Launch:
     open: bool = False
     outside: str = ""
     written: bool = True
+    waits: bool = False
     own: ModelMatch | None = None
     config: str = ""
 
