@@ -44,7 +44,7 @@ def _allowed_tp(serve: ServePlan) -> tuple[int, ...]:
 
 def _tp_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
     sizes = _allowed_tp(serve)
-    starting = ways.starting(serve, sizes)
+    starting = ways.starting(serve, "tp", sizes)
     if starting:
         yield f"`tp` of {listed((count(size) for size in starting), 'or')} on these nodes"
     else:
@@ -298,11 +298,13 @@ def _stage_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
     layers = len(serve.serve.model.architecture.value.layers)
     cut = serve.chosen.cut
     most = min(layers, serve.serve.cluster.gpus // (cut.tp * cut.dp))
-    fitting = [size for size in range(2, most + 1) if layers % size == 0]
+    fitting = tuple(size for size in range(2, most + 1) if layers % size == 0)
     if violation.subject == "pp" and cut.pp > layers:
         yield f"`pp` of at most {count(layers)}"
-    elif violation.subject == "pp" and fitting and not violation.fatal:
-        yield f"`pp` of {listed((count(size) for size in fitting[:6]), 'or')} divides {count(layers)} layers"
+    elif violation.subject == "pp" and not violation.fatal:
+        starting = ways.starting(serve, "pp", fitting)[:6]
+        if starting:
+            yield f"`pp` of {listed((count(size) for size in starting), 'or')} divides {count(layers)} layers"
 
 
 @rule("KC306", stage="plan")

@@ -161,22 +161,25 @@ def model_length(plan: Plan) -> Iterator[Diagnostic]:
                 severity="error",
                 marks=(_context_asked(serve),),
                 help=(_length_asked(serve),),
-                fixes=rewrite(length, str(load.context)) if _within_positions(serve) else (),
+                fixes=rewrite(length, str(load.context)) if load.context <= _most(serve) else (),
             )
 
 
-def _within_positions(serve: ServePlan) -> bool:
-    positions = serve.serve.model.architecture.value.max_positions
-    return positions is None or serve.load.context <= positions
+def _most(serve: ServePlan) -> int:
+    """The longest length that the model and its KV cache take, where they take less than the SLA's requests; else that of these."""
+    from kcluster.planner.remedies import longest_length
+
+    positions = serve.serve.model.architecture.value.max_positions or serve.load.context
+    return min(serve.load.context, positions, longest_length(serve) or positions)
 
 
 def _length_asked(serve: ServePlan) -> str:
-    if _within_positions(serve):
-        return f"`max_model_len = {serve.load.context}`, or a shorter `context`"
+    most = _most(serve)
+    if most == serve.load.context:
+        return f"`max_model_len = {most}`, or a shorter `context`"
     positions = serve.serve.model.architecture.value.max_positions
-    return (
-        f"`max_model_len = {positions}` and `context = {positions}`, which are the model's positions, or shorter ones"
-    )
+    which = "are the model's positions" if most == positions else "the KV cache holds"
+    return f"`max_model_len = {most}` and `context = {most}`, which {which}, or shorter ones"
 
 
 def _long_allowed(serve: ServePlan) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from kcluster.physics.cut import Cut
 from kcluster.planner.types import Candidate, ServePlan
@@ -68,14 +68,19 @@ def fitting_cuts(serve: ServePlan) -> Iterator[str]:
             yield _hardware(serve, least.nodes, least.gpus_per_node, least.candidate)
 
 
-def starting(serve: ServePlan, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Those of some tensor-parallel sizes with whose memory the chosen cut starts; where none does, those that hold the weights."""
+def starting(serve: ServePlan, axis: Literal["tp", "pp"], sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Those of some sizes of an axis with whose memory the chosen cut starts; where none does, those that hold the weights."""
     from kcluster.planner.remedies import with_cut
     from kcluster.values import evolve
 
-    cuts = {size: with_cut(serve, evolve(serve.chosen.cut, tp=size)).memory for size in sizes}
-    started = tuple(size for size, memory in cuts.items() if memory is not None and memory.starts != "no")
-    return started or tuple(size for size, memory in cuts.items() if memory is not None and memory.weights_fit != "no")
+    cut = serve.chosen.cut
+    # A partition by hand belongs to the stages that it was written for.
+    cuts = [evolve(cut, tp=size) if axis == "tp" else evolve(cut, pp=size, layers=None) for size in sizes]
+    judged = {size: with_cut(serve, one).memory for size, one in zip(sizes, cuts, strict=True)}
+    started = tuple(size for size, memory in judged.items() if memory is not None and memory.starts != "no")
+    return started or tuple(
+        size for size, memory in judged.items() if memory is not None and memory.weights_fit != "no"
+    )
 
 
 def shared_contexts(serve: ServePlan, sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -164,11 +169,13 @@ def _at_most(serve: ServePlan, written: str) -> str:
 
 
 def lengths(serve: ServePlan) -> tuple[Value[int], ...]:
-    """The written lengths of which the plan's is one: the engine's, and an SLA's that is as long."""
+    """The written lengths, the engine's and the SLA's, that ask for more than the present cut holds."""
+    from kcluster.planner.remedies import longest_length
+
     engine, sla = serve.serve.engine.max_model_len, serve.serve.sla
     both = (engine, sla.context if sla is not None else None)
-    most = serve.chosen.limits.max_model_len
-    return tuple(value for value in both if value is not None and value.written and value.value >= most)
+    most = _once(serve, longest_length) or 0
+    return tuple(value for value in both if value is not None and value.written and value.value > most)
 
 
 def longest(serve: ServePlan) -> str:
