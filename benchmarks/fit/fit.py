@@ -95,7 +95,7 @@ def residual(start: Start, found: MemoryConstants) -> float | None:
     measured, usable, weights = fixed
     taken = activation(arch, fmt, cut, limits, engine, found, 0).value + non_torch(cut, card, engine, found).value
     if in_budget(arch, engine):
-        taken += graphs(arch, len(arch.layers), limits, engine, found).value
+        taken += graphs(arch, len(arch.layers), cut.tp, limits, engine, found).value
     return (usable - weights - taken - measured) / card.memory.value
 
 

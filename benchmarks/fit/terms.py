@@ -68,7 +68,7 @@ def terms(row: dict[str, Any]) -> Iterator[Term]:
     computed = {
         "activation": activation(arch, WEIGHT_FORMATS[row.get("format", "bf16")], cut, limits, engine, constants, 0),
         "libraries": non_torch(cut, card, engine, constants),
-        "graphs": graphs(arch, len(arch.layers), limits, engine, constants),
+        "graphs": graphs(arch, len(arch.layers), cut.tp, limits, engine, constants),
     }
     for name in NAMES:
         if name in row:

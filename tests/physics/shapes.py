@@ -192,6 +192,7 @@ def constants(**others: Figure) -> MemoryConstants:
         "graph_layer": constant(2**18),
         "graph_experts": constant(2**19),
         "graph_full": constant(2**22),
+        "graph_recurrent": constant(8),
         "weights": constant(1),
         "pool": constant(0),
         "pool_unified": constant(0),

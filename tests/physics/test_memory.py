@@ -113,6 +113,19 @@ def test_graphs_by_the_batches_that_are_captured() -> None:
     )
 
 
+def test_what_a_warm_up_leaves_counts_as_graphs() -> None:
+    """From 0.26 to 0.28 with recurrent layers: 2 × 8 × 4,096 tokens × 10,240 channels / 4."""
+    asked = limits(sequences=16, batched=4096)
+
+    def taken(version: tuple[int, ...], speculative: int = 0) -> float:
+        known = evolve(asked, speculative_tokens=speculative)
+        return budget(qwen35_27b(), limits=known, engine=EngineVersion("vllm", version)).cuda_graph.value
+
+    assert taken((0, 26)) == taken((0, 25)) + 2 * 8 * 4096 * 10_240 / 4
+    assert taken((0, 29)) == taken((0, 25))
+    assert taken((0, 26), 1) == taken((0, 25), 1)
+
+
 @pytest.mark.parametrize(
     ("used", "tp", "engine", "expected"),
     [

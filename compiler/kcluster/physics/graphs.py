@@ -15,6 +15,7 @@ from kcluster.physics.memory_terms import (
     MemoryConstants,
     added,
     scaled,
+    widest_layer,
 )
 from kcluster.physics.runner import ALWAYS_SINCE, second_runner
 from kcluster.units import Figure, derive
@@ -23,6 +24,10 @@ IN_BUDGET_SINCE = (0, 21)
 """From vLLM 0.21 an estimate of what CUDA graphs will take is subtracted before the KV cache is sized; 0.20 logs it only. The
 second model runner estimated 0 until 0.29 (vLLM issue 49224, pull 53306)."""
 ESTIMATED_BY_BOTH_SINCE = ALWAYS_SINCE
+
+WARMED_UP_SINCE = (0, 26)
+"""From here the first runner warms the first whole graph up over max_num_batched_tokens, and the estimate counts what recurrent layers
+take for that (vLLM issue 50780)."""
 
 WHOLE_SINCE = (0, 11)
 """Before, only the pieces between attention layers were captured."""
@@ -46,9 +51,9 @@ def captured(most: int) -> int:
 
 
 def graphs(
-    arch: Architecture, layers: int, limits: Limits, engine: EngineVersion, constants: MemoryConstants
+    arch: Architecture, layers: int, tp: int, limits: Limits, engine: EngineVersion, constants: MemoryConstants
 ) -> Figure:
-    """Bytes of the CUDA graphs of `layers` layers of a stage, 0 in eager mode."""
+    """Bytes of the CUDA graphs of `layers` layers of a stage on each of `tp` ranks, 0 in eager mode."""
     if limits.eager:
         return derive("memory.cuda_graph", "bytes", "0", source="eager mode captures no graphs")
     rows = limits.max_num_seqs * (1 + limits.speculative_tokens)
@@ -69,5 +74,15 @@ def graphs(
             "constant * (sizes - 1)",
             constants.graph_full,
             sizes=captured(max(1, min(rows, MOST_TOKENS))),
+        )
+    warmed_up = since(engine, WARMED_UP_SINCE) and not second_runner(arch, engine)
+    if arch.recurrent and warmed_up and not limits.speculative_tokens:
+        parts["warm_up"] = scaled(
+            "memory.cuda_graph.warm_up",
+            "2 * constant * tokens * channels / tp",
+            constants.graph_recurrent,
+            tokens=limits.max_num_batched_tokens,
+            channels=widest_layer(arch)[3],
+            tp=tp,
         )
     return added("memory.cuda_graph", parts)

@@ -257,7 +257,7 @@ def _stage(
     usable = _usable(card.memory, limits.utilization)
     peak = _activation(arch, fmt, cut.tp, cut.pp, cut.dp, cut.ep, limits, engine, constants, stage)
     libraries = _non_torch(cut.tp, card, engine, constants)
-    captured = _graphs(arch, layers, limits, engine, constants)
+    captured = _graphs(arch, layers, cut.tp, limits, engine, constants)
     inside = in_budget(arch, engine)
     graph, outside = (captured, None) if inside else (_NO_GRAPHS, captured)
     if limits.kv_cache_memory_bytes is not None:
@@ -329,9 +329,9 @@ def _activation(
 
 @lru_cache(maxsize=4096)
 def _graphs(
-    arch: Architecture, layers: int, limits: Limits, engine: EngineVersion, constants: MemoryConstants
+    arch: Architecture, layers: int, tp: int, limits: Limits, engine: EngineVersion, constants: MemoryConstants
 ) -> Figure:
-    return graphs(arch, layers, limits, engine, constants)
+    return graphs(arch, layers, tp, limits, engine, constants)
 
 
 @lru_cache(maxsize=4096)

@@ -59,7 +59,9 @@ class MemoryConstants:
             on NVSwitch), before and since 0.17; communicator_step: for each further doubling there.
         communicator_rocm: the same on ROCm for each doubling.
         graph_first: bytes of the first captured graph for a token of the largest batch; graph_layer, graph_experts: of each further
-            piecewise graph for a dense layer and for one with experts; graph_full: of each further whole graph.
+            piecewise graph for a dense layer and for one with experts; graph_full: of each further whole graph; graph_recurrent:
+            16-bit elements that the estimate counts as graphs for a batched token, as a multiple of the sharded channels of a
+            recurrent layer, from 0.26 to 0.28.
         weights: what a measured weight figure is of the computed one.
         pool: what a measured KV pool is of the computed one beside the terms (0 = exact), as a share of the card.
         pool_unified: the same where card and host share memory.
@@ -88,6 +90,7 @@ class MemoryConstants:
     graph_layer: Figure
     graph_experts: Figure
     graph_full: Figure
+    graph_recurrent: Figure
     weights: Figure
     pool: Figure
     pool_unified: Figure
