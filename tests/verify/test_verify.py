@@ -344,6 +344,12 @@ def test_secrets_of_a_log_go_nowhere(llama: Planned) -> None:
         ("ValueError: Total number of attention heads (28) must be divisible by tensor parallel size (8).", "heads", None, None, None),
         ("  Value error, User-specified max_model_len (999999) is greater than the derived max_model_len (max_position_embeddings=8192)",
          "length", None, None, None),
+        ("  Value error, World size (8) is larger than the number of available GPUs (4) in this node. If this is intentional and you are using:",
+         "cards", None, None, None),
+        ("ValueError: The quantization method fp8 is not supported for the current GPU. Minimum capability: 75. Current capability: 70.",
+         "capability", None, None, None),
+        ("  Value error, max_num_batched_tokens (2048) is smaller than max_model_len (8192). This effectively limits the maximum",
+         "batch", None, None, None),
         ("KeyError: 'model.layers.0.weird'", "error", None, None, None),
     ],
 )  # fmt: skip

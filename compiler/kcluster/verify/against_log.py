@@ -87,6 +87,9 @@ _MEANING: Final = {
     "out-of-memory": "the card's memory ran out",
     "length": "`max_model_len` is longer than the model's own limit",
     "heads": "`tp` does not divide the attention heads",
+    "cards": "the engine sees fewer cards than the plan gives it",
+    "capability": "the card is too old for the checkpoint's format",
+    "batch": "without chunked prefill a prompt is one step, and a step is shorter than the longest one",
     "error": "",
 }
 _FROM: Final = {
@@ -96,6 +99,9 @@ _FROM: Final = {
     "out-of-memory": "gpu_memory_utilization",
     "length": "max_model_len",
     "heads": "tp",
+    "cards": "gpus",
+    "capability": "gpus",
+    "batch": "max_num_batched_tokens",
 }
 
 

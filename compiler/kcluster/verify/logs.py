@@ -118,6 +118,9 @@ _REFUSALS: Final = (
     ("out-of-memory", re.compile(r"(?:torch\.|cuda\.)?OutOfMemoryError|CUDA out of memory|HIP out of memory")),
     ("length", re.compile(r"User-specified max_model_len \(\d+\) is greater than the derived max_model_len")),
     ("heads", re.compile(r"attention heads \(\d+\) must be divisible by tensor parallel size")),
+    ("cards", re.compile(r"World size \(\d+\) is larger than the number of available GPUs \(\d+\)")),
+    ("capability", re.compile(r"quantization method \S+ is not supported for the current GPU")),
+    ("batch", re.compile(r"max_num_batched_tokens \(\d+\) is smaller than max_model_len \(\d+\)")),
 )  # fmt: skip
 _CAUSE: Final = re.compile(r"\b((?:[A-Za-z_.]*Error|AssertionError|pydantic\S*ValidationError|\w*Exception): .+)")
 _CONSEQUENCE: Final = (
