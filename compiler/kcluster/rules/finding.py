@@ -104,6 +104,34 @@ def written(serve: ServeSpec, *subjects: str) -> Place | None:
     return None
 
 
+_TAKEN_FROM_FLAGS: Final = (
+    "gpu_memory_utilization",
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "prefix_caching",
+    "chunked_prefill",
+    "kv_cache",
+    "dtype",
+)
+
+
+def flagged(serve: ServeSpec, subject: str) -> Place | None:
+    """The raw flag that the plan takes for an attribute that was not written; None where there is none."""
+    engine = serve.engine
+    if subject not in _TAKEN_FROM_FLAGS or not engine.args:
+        return None
+    from kcluster.catalog.engines import flag_table
+    from kcluster.spec.flags import ATTRIBUTE_OF_FLAG
+
+    table = flag_table(engine.name.value, engine.version.value)
+    for name, _ in engine.args:
+        match = table.match(name.value) if table is not None else None
+        if match is not None and ATTRIBUTE_OF_FLAG.get(match.flag.name) == subject:
+            return place_of(name)
+    return None
+
+
 def rewrite(value: Value[Any] | None, text: str) -> tuple[Fix, ...]:
     """A fix that puts another value where the author wrote one; none where nobody did. Unsafe: it is another setting."""
     if value is None or not value.written:
@@ -113,13 +141,14 @@ def rewrite(value: Value[Any] | None, text: str) -> tuple[Fix, ...]:
 
 
 def blame(serve: ServeSpec, *subjects: str) -> Place:
-    """Where a finding about these subjects points: the first that was written, else the serve's cards.
+    """Where a finding about these subjects points: the first that was written, also as a raw flag, else the serve's cards.
 
     Raises nothing: an unknown subject is one that nobody wrote.
     """
-    found = written(serve, *subjects)
-    if found is not None:
-        return found
+    for subject in subjects:
+        found = written(serve, subject) or flagged(serve, subject)
+        if found is not None:
+            return found
     if "draft" in subjects and serve.model.draft is not None:
         return Place(serve.model.draft.source, serve.model.draft.block, True)
     if "bus" in subjects:

@@ -17,7 +17,7 @@ from kcluster.rules.broken import (
     utilization_mark,
     weights_mark,
 )
-from kcluster.rules.finding import Mark, blame, finding, gpus_of, rewrite, written
+from kcluster.rules.finding import Mark, blame, finding, flagged, gpus_of, rewrite, written
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, listed, quoted, ranged, shown
 from kcluster.values import evolve
@@ -77,7 +77,11 @@ def _too_large(serve: ServePlan) -> tuple[str, ...]:
     """The limits of the engine that were written and without which the weights fit."""
     from kcluster.planner.remedies import without_limits
 
-    names = [name for name in ("max_num_seqs", "max_num_batched_tokens") if written(serve.serve, name)]
+    names = [
+        name
+        for name in ("max_num_seqs", "max_num_batched_tokens")
+        if written(serve.serve, name) or flagged(serve.serve, name)
+    ]
     return tuple(names) if names and without_limits(serve) is not None else ()
 
 

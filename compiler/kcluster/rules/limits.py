@@ -16,7 +16,7 @@ from kcluster.rules.broken import (
     context_mark,
     reported,
 )
-from kcluster.rules.finding import Mark, blame, finding, head_of, place_of, rewrite, written
+from kcluster.rules.finding import Mark, blame, finding, flagged, head_of, place_of, rewrite, written
 from kcluster.rules.fit import token_note
 from kcluster.rules.registry import rule
 from kcluster.rules.words import count, shown
@@ -137,8 +137,24 @@ def model_length(plan: Plan) -> Iterator[Diagnostic]:
             )
     for serve in plan.serves:
         limits, load = serve.chosen.limits, serve.load
-        length = serve.serve.engine.max_model_len
-        if serve.serve.sla is not None and length is None and limits.max_model_len < load.context:
+        length, flag = serve.serve.engine.max_model_len, None
+        if length is None and serve.name not in beyond:
+            flag = flagged(serve.serve, "max_model_len")
+        if serve.serve.sla is not None and flag is not None and limits.max_model_len < load.context:
+            yield finding(
+                "KC206",
+                f"requests may have {count(limits.max_model_len)} tokens by this flag, and the SLA's have up to {count(load.context)}",
+                flag,
+                severity="error",
+                marks=(_context_asked(serve),),
+                help=(_length_asked(serve),),
+            )
+        elif (
+            serve.serve.sla is not None
+            and length is None
+            and serve.name not in beyond
+            and limits.max_model_len < load.context
+        ):
             yield finding(
                 "KC206",
                 f"the SLA's requests are up to {count(load.context)} tokens, and the model takes {count(limits.max_model_len)}",
