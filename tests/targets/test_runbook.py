@@ -205,8 +205,17 @@ def test_other_engines_are_read_by_their_own_metrics() -> None:
     text = compiled(RUNTIMES.format(runtime="systemd", more="").replace("engine vllm", "engine sglang"))[
         "README.md"
     ].text
-    assert "vllm:" not in text and "kcluster verify" not in text.partition("## When it does not start")[0]
+    assert "vllm:" not in text
+    before = text.partition("## When it does not start")[0]
+    assert "kcluster verify --serve=chat --metrics=-" in before and "--log=" not in before
     assert "`sglang:num_running_reqs` is 0" in text and "| `sglang:time_to_first_token_seconds` |" in text
+
+
+def test_an_engine_that_does_not_count_has_no_command_that_finds_nothing() -> None:
+    spec = RUNTIMES.format(runtime="shell", more="").replace('engine vllm { api_key = env("KEY") }', "engine triton {}")
+    text = compiled(spec)["README.md"].text
+    assert "How full the KV cache is" not in text and "grep -E" not in text
+    assert "s to end, stop it" in text, "its answers are waited for by time"
 
 
 def test_expected_figures_stand_with_their_ranges() -> None:

@@ -197,20 +197,19 @@ def _watch(plan: Plan, serve_plan: ServePlan) -> Iterator[str]:
     metrics = metrics_of(serve_plan)
     url = quote(_process_url(plan, process) + metrics.path)
     where = f"on {code(process.host)}" if on_hosts(serve_plan) else "of one of its pods"
-    yield f"\nHow full the KV cache is, and whether requests wait or were preempted, {where}:\n"
-    names = (metrics.kv_usage, metrics.running, metrics.waiting, metrics.preemptions)
-    if not any(names):
-        return
-    pattern = f"^({'|'.join(name for name in names if name)})[{{ ]"
-    yield block(f"curl -fs {url} | grep -E {quote(pattern)}")
-    if serve_plan.serve.engine.name.value != "vllm":
-        return
+    names = [metrics.kv_usage, metrics.running, metrics.waiting, metrics.preemptions]
+    if any(names):
+        yield f"\nHow full the KV cache is, and whether requests wait or were preempted, {where}:\n"
+        pattern = f"^({'|'.join(name for name in names if name)})[{{ ]"
+        yield block(f"curl -fs {url} | grep -E {quote(pattern)}")
     name = quote(serve_plan.name)
-    yield "\nWhether it is what was planned, and if not, what of the spec explains it (in this folder, with kcluster; by its log and by its metrics):\n"
-    log = log_of(plan, process)
-    yield block(
-        f"{log} | kcluster verify --serve={name} --log=-" if log else f"kcluster verify --serve={name} --log=FILE"
-    )
+    by = "by its log and by its metrics" if serve_plan.serve.engine.name.value == "vllm" else "by its metrics"
+    yield f"\nWhether it is what was planned, and if not, what of the spec explains it (in this folder, with kcluster; {by}):\n"
+    if serve_plan.serve.engine.name.value == "vllm":
+        log = log_of(plan, process)
+        yield block(
+            f"{log} | kcluster verify --serve={name} --log=-" if log else f"kcluster verify --serve={name} --log=FILE"
+        )
     yield block(f"curl -fs {url} | kcluster verify --serve={name} --metrics=-")
 
 
