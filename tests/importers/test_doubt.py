@@ -105,3 +105,19 @@ def test_a_draft_in_dotted_flags_is_a_draft() -> None:
     one = judged(f"{text} {dotted}", "4 * h200-sxm")
     assert severities(one, "KC210") == set()
     assert one.imported.paths["model", "qwen3-next-80b-a3b-instruct", "draft", "tokens"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("model", "gpus", "found"),
+    [
+        ("acme/Own-70B", "1 * rtx-4090", True),  # 130.4 GiB
+        ("acme/Own-70B -tp 8", "8 * rtx-4090", False),  # 16.3 of 21.7 GiB
+        ("acme/Own-34B-AWQ", "1 * l4", False),  # 15.8 of 20.3 GiB
+        ("acme/Own-34B-4bits", "1 * l4", False),  # packed, in a way that nobody knows
+        ("acme/Own-30B-A3B", "1 * l40s", True),  # 55.9 GiB: the 3B are what a token uses
+        ("acme/Own-8x7B", "1 * l4", False),
+        ("acme/Own-70B --cpu-offload-gb 200", "1 * rtx-4090", False),
+    ],
+)
+def test_the_size_in_a_name_against_the_cards(model: str, gpus: str, found: bool) -> None:
+    assert severities(judged(f"vllm serve {model}", gpus), "KC201") == ({"warning"} if found else set())

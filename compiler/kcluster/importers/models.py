@@ -10,7 +10,7 @@ from kcluster.catalog.models import ModelMatch, find_model, known_format
 from kcluster.importers.words import Launch
 from kcluster.values import frozen
 
-_WEIGHTS: Final = {
+WEIGHTS: Final = {
     "awq": "awq-int4",
     "awq_marlin": "awq-int4",
     "gptq": "gptq-int4",
@@ -50,7 +50,7 @@ def contradiction(launch: Launch) -> str:
     if setting is None or launch.model is None or "round" in setting.text:
         return ""
     said = checkpoint_suffix(launch.model.text.rstrip("/").rpartition("/")[2])[1]
-    asked = _FAMILY.get(_WEIGHTS.get(setting.text, ""), "")
+    asked = _FAMILY.get(WEIGHTS.get(setting.text, ""), "")
     has = _FAMILY.get(said or "", "")
     return has if asked and has and asked != has else ""
 
@@ -135,7 +135,7 @@ def _with_format(launch: Launch, found: Identified, name: str, *, named: bool) -
         if known or setting is None:
             packed = _possible(said or "", found)
             return Identified(found.id, found.match, "" if named and packed == (said or "") else packed, found.note)
-    asked = _WEIGHTS.get(setting.text, "") if setting is not None else ""
+    asked = WEIGHTS.get(setting.text, "") if setting is not None else ""
     return Identified(found.id, found.match, _possible(asked, found), found.note, bool(asked))
 
 

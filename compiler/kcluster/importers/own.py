@@ -16,6 +16,7 @@ from kcluster.importers.launches import table_of
 from kcluster.importers.machines import Hardware, card_of, degree, world
 from kcluster.importers.mangled import mangled
 from kcluster.importers.models import contradiction, identify
+from kcluster.importers.sizes import too_large
 from kcluster.importers.versions import BEFORE_TABLES, old_version
 from kcluster.importers.words import Launch, Problem, Setting, count_of
 from kcluster.physics.capacity import default_limits
@@ -60,6 +61,7 @@ def problems_of(launch: Launch, command: Source, hardware: Hardware, version: st
         *_item(launch, hardware, version),
         *_group(launch),
         *_packed(launch),
+        *too_large(launch, hardware),
         *_captured(launch),
     )
 
