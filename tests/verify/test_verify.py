@@ -529,6 +529,30 @@ def test_logs_of_other_engines_are_not_read(tmp_path: Path, capsys: pytest.Captu
     assert "runs sglang" in capsys.readouterr().err
 
 
+def test_the_vllm_inside_of_triton(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Triton prints what its engine says, which starts without vLLM's own server: no arguments, its configuration alone."""
+    toml, plan = plan_of(
+        LLAMA.replace('engine vllm {\n    version = "0.32"', 'engine triton {\n    version = "25.10"').replace(
+            "max_num_seqs = 64", "max_num_seqs = 64\n    prefix_caching = off"
+        )
+    )
+    assert plan.args["--no-enable-prefix-caching"] is True and plan.args["--kv-cache-dtype"] == "fp8"
+    (tmp_path / "plan.toml").write_text(toml)
+    config = (
+        "(EngineCore pid=3) INFO 11-24 14:13:02 [core.py:77] Initializing a V1 LLM engine (v0.11.0) with config: "
+        "model='meta-llama/Llama-3.1-8B-Instruct', dtype=torch.bfloat16, max_seq_len={length}, tensor_parallel_size=1, "
+        "enforce_eager=False, kv_cache_dtype=fp8, enable_prefix_caching=False, chunked_prefill_enabled=True\n"
+    )
+    rest = log_of(plan, max_model_len=8192).partition("(Worker_TP0")[2]
+    for length, code, first in ((8192, 0, None), (4096, 1, "--max-model-len")):
+        (tmp_path / "log").write_text(config.format(length=length) + rest)
+        ended, found = answer(capsys, str(tmp_path), "--log", str(tmp_path / "log"))
+        assert (ended, found["first"]) == (code, first)
+        rows = {row["name"]: row for row in found["checks"]}
+        assert rows["engine.version"]["verdict"] == "not judged" and rows["engine.version"]["real"] == "0.11.0"
+        assert rows["--enable-prefix-caching"]["verdict"] == rows["--kv-cache-dtype"]["verdict"] == "as planned"
+
+
 PIECES = (
     *START.splitlines()[7:40], *REFUSAL.splitlines()[55:64], *METRICS.splitlines()[200:240], "non-default args: {'a': [", "non-default args: 1",
     "non-default args: " + "[" * 400, "GPU KV cache size: , tokens", "GPU KV cache size: " + "9" * 5000 + " tokens",

@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "plan", metavar="PLAN", nargs="?", default=".", help="a compiled folder, or its plan.toml (default: .)"
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--log", metavar="FILE", help="a start-up log of the engine, or - for standard input")
+    what.add_argument("--log", metavar="FILE", help="a start-up log of vLLM, or - for standard input")
     what.add_argument(
         "--metrics", metavar="URL|FILE", help="the engine's /metrics, or what it answered, or - for standard input"
     )
@@ -76,9 +76,9 @@ def _log(serves: tuple[Planned, ...], arguments: argparse.Namespace) -> Report:
     served = args.get("served_model_name")
     names.update(map(str, served) if isinstance(served, (list, tuple)) else [])
     plan = _chosen(serves, arguments.serve, names)
-    if plan.engine != "vllm":
+    if plan.engine not in ("vllm", "triton"):
         raise UsageError(
-            f"`{plan.name}` runs {plan.engine}: verify reads the logs of vLLM, and the metrics of every engine"
+            f"`{plan.name}` runs {plan.engine}: verify reads the logs of vLLM (also inside of Triton), and the metrics of every engine"
         )
     return against_log(plan, log, arguments.log)
 

@@ -87,6 +87,18 @@ def _complete(row: dict[str, Any]) -> None:
     float(row["load"]["concurrency"])
 
 
+def _flags(keys: dict[str, Any]) -> dict[str, Any]:
+    """The keys of Triton's `model.json` as the flags of the vLLM inside of it."""
+    found = {}
+    for key, value in keys.items():
+        name = key.replace("_", "-")
+        if value is False and not key.startswith("disable"):
+            found[f"--no-{name}"] = True
+        elif value is not False:
+            found[f"--{name}"] = value
+    return found
+
+
 def _serve(row: dict[str, Any]) -> Planned:
     _complete(row)
     engine = row["engine"]
@@ -98,7 +110,7 @@ def _serve(row: dict[str, Any]) -> Planned:
         served_names=tuple(row["model"]["served_names"]),
         limits=row["limits"],
         load=row["load"],
-        args=engine["args"],
+        args=_flags(engine["args"]) if engine["name"] == "triton" else engine["args"],
         memory=row.get("memory", {}),
         performance=row.get("performance", {}),
         sla=tuple(row.get("sla", ())),

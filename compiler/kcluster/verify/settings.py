@@ -79,6 +79,9 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _version(plan: Planned, log: Started) -> Check:
     real = _numbers(log.version)
+    if plan.engine != "vllm":
+        why = ("the vLLM inside of Triton",) if real else ()
+        return Check("engine.version", plan.version_text, log.version or None, "not judged", why=why)
     if not real:
         return Check("engine.version", plan.version_text, log.version or None, "not judged", attribute="version")
     same = real[: len(plan.version)] == plan.version

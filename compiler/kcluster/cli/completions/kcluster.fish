@@ -145,7 +145,7 @@ complete -c kcluster -n '_shtab_kcluster_using import' -l color -xka "auto alway
 complete -c kcluster -n '_shtab_kcluster_using import; and test $_shtab_kcluster_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the file, or - for standard input; or a command behind --'
 complete -c kcluster -n '_shtab_kcluster_using; and test $_shtab_kcluster_npos -eq 0' -a verify -d 'hold a plan against a real engine'"'"'s log or metrics'
 complete -c kcluster -n '_shtab_kcluster_using verify' -s h -l help -d 'show this help message and exit'
-complete -c kcluster -n '_shtab_kcluster_using verify' -l log -xka "(__fish_complete_path (commandline -ct))" -d 'a start-up log of the engine, or - for standard input'
+complete -c kcluster -n '_shtab_kcluster_using verify' -l log -xka "(__fish_complete_path (commandline -ct))" -d 'a start-up log of vLLM, or - for standard input'
 complete -c kcluster -n '_shtab_kcluster_using verify' -l metrics -xka "(__fish_complete_path (commandline -ct))" -d 'the engine'"'"'s /metrics, or what it answered, or - for standard input'
 complete -c kcluster -n '_shtab_kcluster_using verify' -l serve -x -d 'which serve the engine is of (default: the only one, or by its model)'
 complete -c kcluster -n '_shtab_kcluster_using verify' -l format -xka "text json" -d format

@@ -205,7 +205,7 @@ _shtab_kcluster_plan_defaults_added=0
 
 _shtab_kcluster_verify_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--log[a start-up log of the engine, or - for standard input]:FILE:_files"
+  "--log[a start-up log of vLLM, or - for standard input]:FILE:_files"
   "--metrics[the engine\'s \/metrics, or what it answered, or - for standard input]:URL|FILE:_files"
   "--serve[which serve the engine is of (default\: the only one, or by its model)]:NAME:"
   "--format[format]:format:(text json)"
