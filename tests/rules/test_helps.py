@@ -70,3 +70,16 @@ def test_the_longest_length_is_written_wherever_more_is_asked_for(text: str, hel
     found = fix(Source("t.kcluster", text), lambda t: check_source(Source("t.kcluster", t)).diagnostics, unsafe=True)
     assert found.text == text.replace("40K", length[1]) and found.rounds == 1
     assert not [one for one in found.left if one.severity == "error"]
+
+
+def test_replicas_that_no_node_has_room_for_are_not_offered(check: Check) -> None:
+    """Twelve cards hold three engines of four, and two nodes of six hold two."""
+    text = COPIES.replace("8 * h100, hosts", "6 * h100, nodes = 2, network = infiniband(ndr), hosts").replace(
+        '"10.0.0.1"', '"10.0.0.1", "10.0.0.2"'
+    )
+    tight = check(text.replace("tp = 8", "tp = 4, replicas = 2"))
+    helps = [line for one in tight.diagnostics if one.code == "KC303" for line in one.help]
+    assert helps == ["narrow the serve with `gpus = […]` so that another one can have them"], described(tight)
+    roomy = check(text.replace("tp = 8", "tp = 2, pp = 1, replicas = 2"))
+    helps = [line for one in roomy.diagnostics if one.code == "KC303" for line in one.help]
+    assert helps == ["`replicas = 6` would use 12 cards"], described(roomy)

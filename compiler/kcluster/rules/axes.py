@@ -226,12 +226,13 @@ def card_count(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def _count_help(serve: ServePlan, violation: Violation) -> Iterable[str]:
-    cut = serve.chosen.cut
-    cards = serve.serve.cluster.gpus
-    if not violation.fatal and cards // cut.engine_gpus > cut.replicas:
-        yield f"`replicas = {cards // cut.engine_gpus}` would use {counted(cards // cut.engine_gpus * cut.engine_gpus, 'card')}"
-    elif violation.fatal:
+    if violation.fatal:
         yield from ways.enough_cards(serve)
+        return
+    more = ways.more_replicas(serve)
+    if more is not None:
+        what = f"`replicas = {more.replicas}`" if written(serve.serve, "tp") is not None else ways.shape(more)
+        yield f"{what} would use {counted(more.gpus, 'card')}"
     else:
         yield "narrow the serve with `gpus = […]` so that another one can have them"
 

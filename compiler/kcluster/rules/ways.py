@@ -271,6 +271,19 @@ def partitions(serve: ServePlan) -> Iterator[str]:
         yield f"`layers = [{listing}]` holds {count(better.candidate.memory.kv_tokens.value)} tokens of KV"
 
 
+def more_replicas(serve: ServePlan) -> Cut | None:
+    """The chosen cut with as many replicas as the nodes have room for; None where that is no more than there are."""
+    from kcluster.planner.remedies import with_cut
+    from kcluster.values import evolve
+
+    cut = serve.chosen.cut
+    for replicas in range(serve.serve.cluster.gpus // cut.engine_gpus, cut.replicas, -1):
+        more = evolve(cut, replicas=replicas)
+        if not any(found.fatal for found in with_cut(serve, more).violations):
+            return more
+    return None
+
+
 def smaller_cut(serve: ServePlan) -> Cut | None:
     """The cut that would do where one was pinned larger; None where the pinned one is as good."""
     from kcluster.planner.remedies import smaller_cut as found
