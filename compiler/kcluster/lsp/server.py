@@ -88,6 +88,7 @@ def make_server() -> Server:
     server = Server()
     _texts(server)
     _questions(server)
+    _names(server)
     _changes(server)
     return server
 
@@ -151,6 +152,32 @@ def _questions(server: Server) -> None:
         items = [completion(one, places, number, snippets=server.snippets) for number, one in enumerate(found)]
         return lsp.CompletionList(is_incomplete=False, items=items)
 
+    @server.feature(lsp.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
+    def outlined(params: lsp.DocumentSymbolParams) -> list[lsp.DocumentSymbol]:
+        document = server.documents.get(params.text_document.uri)
+        if document is None:
+            return []
+        return symbols(outline(document.file), server.places(document.source))
+
+    @server.feature(lsp.TEXT_DOCUMENT_INLAY_HINT)
+    def hinted(params: lsp.InlayHintParams) -> list[lsp.InlayHint]:
+        document = server.documents.get(params.text_document.uri)
+        if document is None:
+            return []
+        places = server.places(document.source)
+        span = places.span(params.range)
+        return [
+            lsp.InlayHint(
+                position=places.position(one.offset),
+                label=one.text,
+                tooltip=lsp.MarkupContent(lsp.MarkupKind.Markdown, f"```text\n{one.detail}```") if one.detail else None,
+            )
+            for one in hints(document.file, document.checked.plan)
+            if span.start <= one.offset <= span.end
+        ]
+
+
+def _names(server: Server) -> None:
     @server.feature(lsp.TEXT_DOCUMENT_DEFINITION)
     def defined(params: lsp.DefinitionParams) -> lsp.Location | None:
         document = server.documents.get(params.text_document.uri)
@@ -181,40 +208,6 @@ def _questions(server: Server) -> None:
             if params.context.include_declaration or not one.defines
         ]
 
-    @server.feature(lsp.TEXT_DOCUMENT_DOCUMENT_SYMBOL)
-    def outlined(params: lsp.DocumentSymbolParams) -> list[lsp.DocumentSymbol]:
-        document = server.documents.get(params.text_document.uri)
-        if document is None:
-            return []
-        return symbols(outline(document.file), server.places(document.source))
-
-    @server.feature(lsp.TEXT_DOCUMENT_INLAY_HINT)
-    def hinted(params: lsp.InlayHintParams) -> list[lsp.InlayHint]:
-        document = server.documents.get(params.text_document.uri)
-        if document is None:
-            return []
-        places = server.places(document.source)
-        span = places.span(params.range)
-        return [
-            lsp.InlayHint(
-                position=places.position(one.offset),
-                label=one.text,
-                tooltip=lsp.MarkupContent(lsp.MarkupKind.Markdown, f"```text\n{one.detail}```") if one.detail else None,
-            )
-            for one in hints(document.file, document.checked.plan)
-            if span.start <= one.offset <= span.end
-        ]
-
-
-def _changes(server: Server) -> None:
-    @server.feature(lsp.TEXT_DOCUMENT_FORMATTING)
-    def formatted(params: lsp.DocumentFormattingParams) -> list[lsp.TextEdit]:
-        document = server.documents.get(params.text_document.uri)
-        if document is None or any(one.code.startswith("KC0") for one in document.checked.diagnostics):
-            return []
-        edit = whole(document.source, format_source(document.source))
-        return [server.places(document.source).edit(edit)] if edit is not None else []
-
     @server.feature(lsp.TEXT_DOCUMENT_PREPARE_RENAME)
     def renamable(params: lsp.PrepareRenameParams) -> lsp.Range | None:
         document = server.documents.get(params.text_document.uri)
@@ -242,6 +235,16 @@ def _changes(server: Server) -> None:
         return lsp.WorkspaceEdit(
             {uri_of(source, document): server.places(source).edits(changes) for source, changes in edits.items()}
         )
+
+
+def _changes(server: Server) -> None:
+    @server.feature(lsp.TEXT_DOCUMENT_FORMATTING)
+    def formatted(params: lsp.DocumentFormattingParams) -> list[lsp.TextEdit]:
+        document = server.documents.get(params.text_document.uri)
+        if document is None or any(one.code.startswith("KC0") for one in document.checked.diagnostics):
+            return []
+        edit = whole(document.source, format_source(document.source))
+        return [server.places(document.source).edit(edit)] if edit is not None else []
 
     options = lsp.CodeActionOptions(code_action_kinds=[lsp.CodeActionKind.QuickFix, FIX_ALL])
 

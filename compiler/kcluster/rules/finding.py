@@ -11,29 +11,15 @@ from typing import Any, Final
 
 from kcluster.diagnostics import CODES, Diagnostic, Edit, Fix, Label, Severity
 from kcluster.source import Source, Span
+from kcluster.spec.schema_model import SLA
+from kcluster.spec.schema_serve import ENGINE, PARALLEL
 from kcluster.spec.types import HardwareSpec, ModelSpec, NodeSpec, RouterSpec, ServeSpec, SlaSpec, Value
 from kcluster.values import frozen
 
-_PARALLEL: Final = ("replicas", "tp", "pp", "dp", "ep", "dcp", "layers", "eplb", "balance")
-_ENGINE: Final = (
-    "gpu_memory_utilization",
-    "max_model_len",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "prefix_caching",
-    "chunked_prefill",
-    "kv_cache",
-    "kv_offload",
-    "dtype",
-    "host",
-    "port",
-    "api_key",
-    "executor",
-    "image",
-    "version",
-)
-_SLA: Final = ("concurrency", "context", "prompt", "completion", "prefix_share", "percentile", "survive_loss")
-_BOUNDS: Final = ("tokens_per_second", "ttft", "itl", "answer", "throughput")
+_PARALLEL: Final = frozenset(row.name for row in PARALLEL.attributes)
+_ENGINE: Final = frozenset(row.name for row in ENGINE.attributes)
+_SLA: Final = frozenset(row.name for row in SLA.attributes if not row.bound)
+_BOUNDS: Final = frozenset(row.name for row in SLA.attributes if row.bound)
 _MODEL: Final = ("weights", "id", "checkpoint", "revision")
 _HARDWARE: Final = ("network", "hosts", "interface", "user", "model_path", "storage", "reserved")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from kcluster.spec.reader import Fields
+from kcluster.spec.schema_serve import ENGINE
 from kcluster.spec.types import (
     EngineSpec,
     KubernetesSpec,
@@ -40,22 +41,7 @@ def build_engine(fields: Fields | None, serve: Fields) -> EngineSpec:
         name = Value(fields.kind, Origin("spec", source, kind), fields.head)
     else:
         name = fields.default(fields.kind, "the engine that is taken unless the block names one")
-    names = (
-        "gpu_memory_utilization",
-        "max_model_len",
-        "max_num_seqs",
-        "max_num_batched_tokens",
-        "prefix_caching",
-        "chunked_prefill",
-        "kv_cache",
-        "kv_offload",
-        "dtype",
-        "host",
-        "port",
-        "api_key",
-        "executor",
-        "image",
-    )
+    names = [row.name for row in ENGINE.attributes if row.name != "version"]
     return EngineSpec(
         name=name,
         version=fields.get("version") or _newest(fields.kind, fields),

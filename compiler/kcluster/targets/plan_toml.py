@@ -93,22 +93,32 @@ def _serve(plan: Plan, serve_plan: ServePlan) -> dict[str, Any]:
             "prefix_share": serve_plan.load.prefix_share,
         },
         "placement": _placement(serve_plan),
-        "processes": [
-            _present(
-                file=f"{process.path}.sh",
-                host=process.host,
-                replica=process.replica,
-                node_rank=process.node_rank,
-                ranks=list(process.ranks),
-                gpus=list(process.gpus),
-                port=process.port or None,
-            )
-            for process in processes_of(plan, serve_plan)
-            if serve.runtime.value != "kubernetes"
-        ],
+        "processes": _processes(plan, serve_plan) if serve.runtime.value != "kubernetes" else [],
     }
     if serve.engine.api_key:
         found["secrets"] = [serve.engine.api_key.value.variable]
+    return found | _figures(serve_plan)
+
+
+def _processes(plan: Plan, serve_plan: ServePlan) -> list[dict[str, object]]:
+    return [
+        _present(
+            file=f"{process.path}.sh",
+            host=process.host,
+            replica=process.replica,
+            node_rank=process.node_rank,
+            ranks=list(process.ranks),
+            gpus=list(process.gpus),
+            port=process.port or None,
+        )
+        for process in processes_of(plan, serve_plan)
+    ]
+
+
+def _figures(serve_plan: ServePlan) -> dict[str, Any]:
+    """What is predicted of the chosen cut, and how that stands to the bounds."""
+    serve, chosen = serve_plan.serve, serve_plan.chosen
+    found: dict[str, Any] = {}
     if chosen.memory:
         found["memory"] = _memory(chosen.memory)
     if chosen.communication:
