@@ -485,3 +485,26 @@ def test_several_nodes_of_sglang_meet_at_the_first() -> None:
     ranks = [{one.flag: one.value for one in of(plan, process)} for process in processes(plan)]
     assert [(rank["--nnodes"], rank["--node-rank"]) for rank in ranks] == [(2, 0), (2, 1)]
     assert {rank["--dist-init-addr"] for rank in ranks} == {"10.0.0.1:29501"}
+
+
+@pytest.mark.parametrize(
+    ("cards", "parallel", "codes"),
+    [
+        (
+            (3, 3),
+            "tp = 2, pp = 3",
+            {"KC605"},
+        ),  # 3 stages over 2 nodes: SGLang would start one a node and forget the third
+        ((4, 2), "tp = 1, pp = 6", {"KC303"}),  # and would look for 3 cards on each
+        ((3, 3), "tp = 1, pp = 6", set()),
+        ((4, 4), "tp = 4, pp = 2", set()),
+        ((4, 4), "tp = 8, pp = 1", set()),
+    ],
+)
+def test_sglang_lays_whole_stages_on_nodes(cards: tuple[int, int], parallel: str, codes: set[str]) -> None:
+    nodes = "\n".join(
+        f'node n{one} {{ gpus = {count} * h200, host = "10.0.0.{one}" }}' for one, count in enumerate(cards, 1)
+    )
+    hardware = f"network = 8 * infiniband(ndr)\n{nodes}"
+    found = judged("sglang", parallel, "", model='id = "Qwen/Qwen3-32B"', hardware=hardware)
+    assert {one.code for one in found.errors} & {"KC303", "KC605"} == codes, found.errors

@@ -39,6 +39,9 @@ def card_violations(case: Case, cut: Cut, placed: int, even: bool) -> tuple[Viol
     if not even and case.pins.executor == "mp":
         text = "the engine's own multi-node needs the same number of ranks on every node; Ray does not"
         found.append(Violation("KC303", "executor", text, True))
+    elif not even and case.engine.name == "sglang":
+        text = "SGLang needs the same number of ranks on every node"
+        found.append(Violation("KC303", _card_subject(case), text, True))
     return tuple(found)
 
 

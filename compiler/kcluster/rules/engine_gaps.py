@@ -10,7 +10,7 @@ from kcluster.physics.cut import ENGINE_NAMES, Cut
 from kcluster.planner.types import ServePlan
 from kcluster.rules.engine import version_mark
 from kcluster.rules.finding import blame, finding, place_of, written
-from kcluster.rules.words import listed, version_text
+from kcluster.rules.words import counted, listed, version_text
 from kcluster.spec.types import ServeSpec
 
 _ROUTER_KEY: Final = ("`api_key` in the `router`: NGINX and HAProxy check it in front of the engine",)
@@ -83,14 +83,8 @@ def engine_needs(plan: ServePlan) -> Iterator[Diagnostic]:
             blame(serve, "pp", "tp", "dp"),
             help=("`engine vllm` or `engine sglang`", "replicas that each fit a node"),
         )
-    dense = serve.model.architecture.value.moe is None
-    if engine == "sglang" and dense and cut.dp > 1 and any(len(one.nodes) > 1 for one in plan.chosen.placement):
-        yield finding(
-            "KC605",
-            f"{called} runs the copies of a dense model (`dp`) on one node only",
-            blame(serve, "dp"),
-            help=(f"`replicas = {cut.dp}`: the same copies, behind the router",),
-        )
+    if engine == "sglang":
+        yield from _sglang_nodes(plan)
     if engine == "triton" and serve.engine.kv_offload is not None:
         yield finding(
             "KC605",
@@ -106,6 +100,29 @@ def engine_needs(plan: ServePlan) -> Iterator[Diagnostic]:
     if engine != "vllm" and cut.dp > 1 and balance is not None and balance.value != "internal":
         yield finding(
             "KC605", f"{called} balances its own ranks: it has no counterpart of `balance`", blame(serve, "balance")
+        )
+
+
+def _sglang_nodes(plan: ServePlan) -> Iterator[Diagnostic]:
+    """Cuts that SGLang cannot lay over nodes: copies of a dense model keep to one node (`arg_groups/validation_hook.py`), and a
+    node has whole stages, or a stage whole nodes (`entrypoints/engine.py`)."""
+    serve, cut = plan.serve, plan.chosen.cut
+    nodes = max((len(one.nodes) for one in plan.chosen.placement), default=1)
+    if nodes == 1:
+        return
+    if serve.model.architecture.value.moe is None and cut.dp > 1:
+        yield finding(
+            "KC605",
+            "SGLang runs the copies of a dense model (`dp`) on one node only",
+            blame(serve, "dp"),
+            help=(f"`replicas = {cut.dp}`: the same copies, behind the router",),
+        )
+    if cut.pp % nodes and nodes % cut.pp:
+        yield finding(
+            "KC605",
+            f"SGLang gives a node whole stages, or a stage whole nodes: {counted(cut.pp, 'stage')} do not go over {nodes} nodes",
+            blame(serve, "pp"),
+            help=(f"`pp = {nodes}`, or a multiple of it",),
         )
 
 
