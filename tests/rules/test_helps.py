@@ -77,9 +77,9 @@ def test_replicas_that_no_node_has_room_for_are_not_offered(check: Check) -> Non
     text = COPIES.replace("8 * h100, hosts", "6 * h100, nodes = 2, network = infiniband(ndr), hosts").replace(
         '"10.0.0.1"', '"10.0.0.1", "10.0.0.2"'
     )
-    tight = check(text.replace("tp = 8", "tp = 4, replicas = 2"))
+    tight = check(text.replace("tp = 8", "tp = 4, pp = 1, dp = 1, replicas = 2"))
     helps = [line for one in tight.diagnostics if one.code == "KC303" for line in one.help]
     assert helps == ["narrow the serve with `gpus = […]` so that another one can have them"], described(tight)
-    roomy = check(text.replace("tp = 8", "tp = 2, pp = 1, replicas = 2"))
+    roomy = check(text.replace("tp = 8", "tp = 2, pp = 1, dp = 1, replicas = 2"))
     helps = [line for one in roomy.diagnostics if one.code == "KC303" for line in one.help]
     assert helps == ["`replicas = 6` would use 12 cards"], described(roomy)
