@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Final
 
 from kcluster.physics.architecture import Architecture, GroupedAttention, LatentAttention, Layer
 from kcluster.physics.cut import Cut, EngineVersion, KvFormat, Limits
@@ -20,13 +21,10 @@ from kcluster.physics.kv_engine import (
     state_blocks,
 )
 from kcluster.physics.kv_layers import (
-    ELEMENT_BYTES,
-    PACKED_LATENT_BYTES,
     element_bytes,
     grouped_token_bytes,
-    index_token_bytes,
     latent_token_bytes,
-    packed_latent,
+    layer_token,
     recurrent_channels,
     since,
     state_bytes,
@@ -34,12 +32,13 @@ from kcluster.physics.kv_layers import (
 from kcluster.physics.kv_layout import (
     NULL_BLOCK_SINCE,
     TOKENS_BY_CONCURRENCY_SINCE,
+    GroupKind,
     KvGroup,
     KvLayout,
     kv_layout,
 )
 from kcluster.physics.weights import stage_layers
-from kcluster.units import Figure, derive, given
+from kcluster.units import Figure, Number, derive, given
 from kcluster.values import evolve
 
 __all__ = [
@@ -61,9 +60,11 @@ __all__ = [
     "pool_blocks",
     "printed_tokens",
     "recurrent_channels",
+    "request_blocks",
     "since",
     "state_blocks",
     "state_bytes",
+    "token_line",
     "usable_blocks",
 ]
 
@@ -89,7 +90,7 @@ def kv_bytes_per_token(
             "full_groups * block_bytes / block / dcp",
             source="vLLM, kv_cache_utils: layers dealt into groups of equal pages, padding included",
             full_groups=len(full),
-            block_bytes=Figure("kv.block_bytes", layout.block_bytes[stage], "bytes"),
+            block_bytes=layout.block_figures[stage],
             block=Figure("kv.block", full[0].block, "tokens"),
             dcp=cut.dcp,
         )
@@ -146,46 +147,12 @@ def _token_part(
     kv_format: KvFormat,
     card: Card | None,
 ) -> Figure:
-    if isinstance(mixer, GroupedAttention):
-        each = "max(1, floor(kv_heads / tp)) * (key_dim + value_dim) * element_bytes"
-        index = {"index_dim": mixer.index_dim} if mixer.index_heads else {}
-        if index:
-            each = f"({each} + 2 * index_dim)"  # a key of 16 bits, whole on every rank
-        return derive(
-            "kv.bytes_per_token.attention",
-            "bytes/token",
-            f"layers * {each} / dcp",
-            source="vLLM, kv_cache_interface: a rank holds at least one KV head",
-            layers=count,
-            kv_heads=mixer.kv_heads,
-            tp=tp,
-            key_dim=mixer.head_dim,
-            value_dim=mixer.v_head_dim,
-            element_bytes=ELEMENT_BYTES[kv_format],
-            dcp=dcp,
-            **index,
-        )
-    if packed_latent(mixer, kv_format, card):
-        return derive(
-            "kv.bytes_per_token.latent",
-            "bytes/token",
-            "layers * (packed_latent + index) / dcp",
-            source="vLLM, flashmla_sparse: 656 bytes a token, whole on every tensor-parallel rank",
-            layers=count,
-            packed_latent=PACKED_LATENT_BYTES,
-            index=index_token_bytes(mixer),
-            dcp=dcp,
-        )
     return derive(
-        "kv.bytes_per_token.latent",
+        "kv.bytes_per_token.layers",
         "bytes/token",
-        "layers * ((kv_lora_rank + rope_dim) * element_bytes + index) / dcp",
-        source="vLLM, kv_cache_interface: the latent is whole on every tensor-parallel rank",
+        "layers * each / dcp",
         layers=count,
-        kv_lora_rank=mixer.kv_lora_rank,
-        rope_dim=mixer.rope_dim,
-        element_bytes=ELEMENT_BYTES[kv_format],
-        index=index_token_bytes(mixer),
+        each=layer_token(mixer, kv_format, tp, card),
         dcp=dcp,
     )
 
@@ -202,15 +169,13 @@ def kv_fixed_bytes(
     bound, and recurrent states."""
     layout = kv_layout(arch, cut, limits, engine, card)
     in_flight = in_flight_tokens(arch, limits, cut, engine)
-    blocks = sum(
-        group.blocks(limits.max_model_len, in_flight, cut.dcp) for group in layout.groups if group.kind != "full"
-    )
+    fixed = tuple(group for group in layout.groups if group.kind != "full")
     return derive(
         "kv.fixed_bytes_per_sequence",
         "bytes",
         "blocks * block_bytes",
-        blocks=blocks,
-        block_bytes=Figure("kv.block_bytes", layout.block_bytes[stage], "bytes"),
+        blocks=request_blocks(fixed, limits.max_model_len, in_flight, cut.dcp),
+        block_bytes=layout.block_figures[stage],
     )
 
 
@@ -230,9 +195,47 @@ def kv_for_request(
         "bytes",
         "blocks * block_bytes",
         source="vLLM, kv_cache_utils: every group draws whole blocks from one pool",
-        blocks=layout.blocks(tokens, in_flight_tokens(arch, limits, cut, engine), cut.dcp),
-        block_bytes=Figure("kv.block_bytes", layout.block_bytes[stage], "bytes"),
+        blocks=request_blocks(layout.groups, tokens, in_flight_tokens(arch, limits, cut, engine), cut.dcp),
+        block_bytes=layout.block_figures[stage],
     )
+
+
+_BLOCKS: Final[dict[GroupKind, str]] = {
+    "full": "groups * ceil(ceil(tokens / dcp) / block)",
+    "window": "groups * (ceil(min(window - 1 + in_flight, tokens) / block) + 1)",
+    "chunk": "groups * ceil(min(chunk + in_flight, tokens) / block)",
+}
+
+
+@lru_cache(maxsize=4096)
+def request_blocks(groups: tuple[KvGroup, ...], tokens: int, in_flight: int, dcp: int) -> Figure:
+    """Blocks that a request of `tokens` tokens takes of these groups: what `KvGroup.blocks` counts, with how it comes about."""
+    settled = "vLLM, config/vllm.py: max_num_batched_tokens of every batch that may be in flight (one before 0.26)"
+    unsettled = Figure("kv.in_flight", in_flight, "tokens", source=settled)
+    alike: dict[tuple[GroupKind, int, int], int] = {}
+    for group in groups:
+        key = (group.kind, group.span, group.block)
+        alike[key] = alike.get(key, 0) + 1
+    parts: dict[str, Figure] = {}
+    for (kind, span, block), count in alike.items():
+        name = kind if kind not in parts else f"{kind}_{len(parts) + 1}"
+        source = "vLLM, kv_cache_interface.py: what a request of this length holds at most"
+        if kind == "state":
+            formula = "groups * (states + ceil(tokens / block))" if block else "groups * states"
+            more: dict[str, Number] = {"tokens": tokens, "block": block} if block else {}
+            parts[name] = derive("kv.blocks", "count", formula, source=source, groups=count, states=span, **more)
+            continue
+        inputs: dict[str, dict[str, Number]] = {
+            "full": {"dcp": dcp},
+            "window": {"window": span, "in_flight": unsettled},
+        }
+        more = inputs.get(kind, {"chunk": span, "in_flight": unsettled})
+        parts[name] = derive(
+            "kv.blocks", "count", _BLOCKS[kind], source=source, groups=count, tokens=tokens, block=block, **more
+        )
+    if len(parts) == 1:
+        return evolve(next(iter(parts.values())), name="kv.blocks_for_one")
+    return derive("kv.blocks_for_one", "count", " + ".join(parts) or "0", source="", **parts)
 
 
 def pool_blocks(layout: KvLayout, kv_bytes: tuple[float, ...]) -> int:
@@ -255,13 +258,38 @@ def concurrency(layout: KvLayout, blocks: int, tokens: int, in_flight: int, dcp:
 def printed_tokens(
     layout: KvLayout, blocks: int, limits: Limits, in_flight: int, cut: Cut, engine: EngineVersion
 ) -> float:
+    """The value of `token_line` for a pool of so many blocks."""
+    one = request_blocks(layout.groups, limits.max_model_len, in_flight, cut.dcp)
+    return token_line(layout, blocks, one, limits, cut, engine).value
+
+
+def token_line(
+    layout: KvLayout, blocks: Number, one: Figure, limits: Limits, cut: Cut, engine: EngineVersion
+) -> Figure:
     """The engine's "GPU KV cache size" line: concurrency × max_model_len since 0.21, before that the blocks of one group."""
+    source = "the engine's line `GPU KV cache size`"
     if not layout.groups:
-        return 0.0
+        return Figure("kv.tokens", 0.0, "tokens", source="no layer keeps anything")
     if since(engine, TOKENS_BY_CONCURRENCY_SINCE):
-        return float(int(concurrency(layout, blocks, limits.max_model_len, in_flight, cut.dcp) * limits.max_model_len))
-    smallest = min((group.block for group in layout.groups if group.kind != "state"), default=1)
-    return float(blocks // len(layout.groups) * smallest * cut.dcp)
+        return derive(
+            "kv.tokens",
+            "tokens",
+            "floor(blocks / blocks_for_one * max_model_len)",
+            source=source,
+            blocks=blocks,
+            blocks_for_one=one,
+            max_model_len=Figure("max_model_len", limits.max_model_len, "tokens"),
+        )
+    return derive(
+        "kv.tokens",
+        "tokens",
+        "floor(blocks / groups) * block * dcp",
+        source=f"{source}: before 0.21 the blocks of one group",
+        blocks=blocks,
+        groups=len(layout.groups),
+        block=min((group.block for group in layout.groups if group.kind != "state"), default=1),
+        dcp=cut.dcp,
+    )
 
 
 def longest_tokens(layout: KvLayout, blocks: int, in_flight: int, dcp: int, limit: int) -> int:

@@ -27,8 +27,9 @@ from kcluster.physics.kv_engine import (
     state_checkpoint,
     state_mode,
 )
-from kcluster.physics.kv_layers import grouped_token_bytes, latent_token_bytes, since, state_bytes
+from kcluster.physics.kv_layers import layer_state, layer_token, since
 from kcluster.physics.weights import stage_layers
+from kcluster.units import Figure, derive
 from kcluster.values import evolve, frozen
 
 NULL_BLOCK_SINCE = (0, 29)
@@ -67,11 +68,15 @@ class KvGroup:
 
 @frozen(cache_hash=True)
 class KvLayout:
-    """The whole pool. `block_bytes` is what one block takes on one rank of each stage; a block id is taken on all stages
-    at once, so a request takes the sum of its groups' blocks everywhere."""
+    """The whole pool. `block_bytes` is what one block takes on one rank of each stage, and `block_figures` how that comes about; a
+    block id is taken on all stages at once, so a request takes the sum of its groups' blocks everywhere."""
 
     groups: tuple[KvGroup, ...]
-    block_bytes: tuple[float, ...]
+    block_figures: tuple[Figure, ...]
+
+    @property
+    def block_bytes(self) -> tuple[float, ...]:
+        return tuple(figure.value for figure in self.block_figures)
 
     def blocks(self, tokens: int, in_flight: int, dcp: int) -> int:
         return sum(group.blocks(tokens, in_flight, dcp) for group in self.groups)
@@ -83,13 +88,19 @@ class KvLayout:
 
 @frozen
 class _LayerCache:
-    """What one layer holds: bytes of a token (or of one state), and the tokens of its natural block (0 for states)."""
+    """What one layer holds: bytes of a token (or of one state), and the tokens of its natural block (0 for states). `grown` is how
+    the block came to be larger than what was asked for, None where it is not."""
 
     kind: GroupKind
     span: int
     block: int
-    bytes: float
+    figure: Figure
     stage: int
+    grown: Figure | None = None
+
+    @property
+    def bytes(self) -> float:
+        return self.figure.value
 
     @property
     def page(self) -> float:
@@ -157,9 +168,9 @@ def _layout(
     kinds = {(cache.kind, cache.span) for cache in caches}
     if len(kinds) <= 1:
         if not caches:
-            return KvLayout((), (0.0,) * count)
+            return KvLayout((), (Figure("kv.block_bytes", 0.0, "bytes", source="no layer keeps anything"),) * count)
         first = caches[0]
-        pages = tuple(sum(cache.page for cache in caches if cache.stage == stage) for stage in range(count))
+        pages = tuple(_together([cache for cache in caches if cache.stage == stage]) for stage in range(count))
         return KvLayout((KvGroup(first.kind, first.span, first.block, _per_stage(caches, count)),), pages)
     caches, page = _unify(caches, _block_step(arch, block, states, engine, card), states.chunk)
     return _grouped(caches, page, count, engine)
@@ -183,7 +194,33 @@ def _compressed(layers: list[tuple[Layer, int]], block: int, stages: int) -> KvL
         )
         for group in found
     )
-    return KvLayout(groups, tuple(max(group.bytes(stage) for group in found) for stage in range(stages)))
+    packed = "vLLM, models/deepseek_v4: windows, compressed entries and indexes, packed into blocks of one size"
+    sizes = (max(group.bytes(stage) for group in found) for stage in range(stages))
+    return KvLayout(groups, tuple(Figure("kv.block_bytes", size, "bytes", source=packed) for size in sizes))
+
+
+def _together(caches: list[_LayerCache]) -> Figure:
+    """Bytes of a block of layers that share one table: what each kind of them takes, summed."""
+    parts: dict[str, Figure] = {}
+    for index, (figure, members) in enumerate(_by_figure(caches).items()):
+        parts[f"layers_{index + 1}" if index else "layers"] = derive(
+            "kv.block_of_layers",
+            "bytes",
+            "layers * state" if members[0].kind == "state" else "layers * block * token_bytes",
+            source="",
+            layers=len(members),
+            **({"state": figure} if members[0].kind == "state" else {"block": members[0].block, "token_bytes": figure}),
+        )
+    if len(parts) == 1:
+        return evolve(parts["layers"], name="kv.block_bytes")
+    return derive("kv.block_bytes", "bytes", " + ".join(parts) or "0", source="", **parts)
+
+
+def _by_figure(caches: list[_LayerCache]) -> dict[Figure, list[_LayerCache]]:
+    found: dict[Figure, list[_LayerCache]] = {}
+    for cache in caches:
+        found.setdefault(cache.figure, []).append(cache)
+    return found
 
 
 def _block_step(arch: Architecture, block: int, states: _States, engine: EngineVersion, card: Card | None) -> int:
@@ -218,11 +255,11 @@ def _layer_caches(
                     continue
                 kind: GroupKind = "window" if mixer.window else "chunk" if mixer.chunk else "full"
                 span = mixer.window or mixer.chunk or 0
-                caches.append(_LayerCache(kind, span, block, grouped_token_bytes(mixer, kv_format, tp), stage))
+                caches.append(_LayerCache(kind, span, block, layer_token(mixer, kv_format, tp, None), stage))
             elif isinstance(mixer, LatentAttention):
-                caches.append(_LayerCache("full", 0, block, latent_token_bytes(mixer, kv_format, card), stage))
+                caches.append(_LayerCache("full", 0, block, layer_token(mixer, kv_format, tp, card), stage))
             else:
-                size = state_bytes(mixer, arch.hidden, tp, states.speculative, states.conv_bytes, states.ssm_bytes)
+                size = layer_state(mixer, arch.hidden, tp, states.speculative, states.conv_bytes, states.ssm_bytes)
                 caches.append(_LayerCache("state", states.held, 0, size, stage))
     return caches
 
@@ -231,11 +268,20 @@ def _unify(caches: list[_LayerCache], step: int, chunk: int) -> tuple[list[_Laye
     """Give every layer a page of one size: attention blocks grow by steps until a page holds the largest state, the smaller pages
     get more tokens where that divides, and are padded where it does not. With a chunk every such block keeps a state."""
     attention = [cache for cache in caches if cache.kind != "state"]
-    state = max((cache.bytes for cache in caches if cache.kind == "state"), default=0.0)
-    if attention and state:
-        needed = step * math.ceil(state / (step * min(cache.bytes for cache in attention)))
+    states = [cache for cache in caches if cache.kind == "state"]
+    if attention and states:
+        grown = derive(
+            "kv.block",
+            "tokens",
+            "step * ceil(state / (step * token_bytes))",
+            source="vLLM, platforms/interface.py, _align_hybrid_block_size: a page of attention holds a recurrent state",
+            step=step,
+            state=max((cache.figure for cache in states), key=lambda figure: figure.value),
+            token_bytes=min((cache.figure for cache in attention), key=lambda figure: figure.value),
+        )
+        needed = int(grown.value)
         caches = [
-            evolve(cache, block=max(cache.block, needed))
+            (evolve(cache, block=needed, grown=grown) if needed > cache.block else cache)
             if cache.kind != "state"
             else evolve(cache, block=needed if chunk else 0)
             for cache in caches
@@ -270,8 +316,27 @@ def _grouped(caches: list[_LayerCache], page: float, stages: int, engine: Engine
     for (kind, span, block), members in kinds.items():
         number = _ceil(len(members), size)
         groups += [KvGroup(kind, span, block, _per_stage(members[index::number], stages)) for index in range(number)]
-    widest = tuple(page * max(group.layers[stage] for group in groups) for stage in range(stages))
+    largest = _page(next(cache for cache in caches if cache.page == page))
+    widest = tuple(
+        derive(
+            "kv.block_bytes",
+            "bytes",
+            "layers * page",
+            source="vLLM, kv_cache_utils: layers dealt into groups of equal pages, padding included",
+            layers=max(group.layers[stage] for group in groups),
+            page=largest,
+        )
+        for stage in range(stages)
+    )
     return KvLayout(tuple(groups), widest)
+
+
+def _page(cache: _LayerCache) -> Figure:
+    """Bytes of one page, by the layer whose page is the largest."""
+    if cache.kind == "state":
+        return cache.figure
+    block = cache.grown if cache.grown is not None and cache.grown.value == cache.block else cache.block
+    return derive("kv.page", "bytes", "block * token_bytes", block=block, token_bytes=cache.figure)
 
 
 def _per_stage(caches: list[_LayerCache], stages: int) -> tuple[int, ...]:

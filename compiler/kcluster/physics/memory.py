@@ -31,14 +31,15 @@ from kcluster.physics.kv import (
     kv_for_request,
     kv_layout,
     pool_blocks,
-    printed_tokens,
+    request_blocks,
+    token_line,
     usable_blocks,
 )
 from kcluster.physics.libraries import non_torch
 from kcluster.physics.memory_terms import MemoryConstants, activation, spread
 from kcluster.physics.results import Memory, StageMemory, Verdict
 from kcluster.physics.weights import stage_layers, stage_weights
-from kcluster.units import GIB, Figure, Unit, derive
+from kcluster.units import GIB, Figure, derive
 from kcluster.values import evolve, frozen
 
 __all__ = [
@@ -107,7 +108,7 @@ def memory(
     if limits.gpu_blocks is not None:
         stages = tuple(
             evolve(stage, kv_cache=_given_blocks(limits.gpu_blocks, size))
-            for stage, size in zip(stages, layout.block_bytes, strict=True)
+            for stage, size in zip(stages, layout.block_figures, strict=True)
         )
     tightest = min(range(cut.pp), key=lambda stage: _share(stages[stage].kv_cache.value, layout.block_bytes[stage]))
     own = stages[tightest]
@@ -115,6 +116,8 @@ def memory(
     pool = _pool(layout, stages)
     in_flight = in_flight_tokens(arch, limits, cut, engine)
     needed = layout.blocks(limits.max_model_len, in_flight, cut.dcp)
+    one = request_blocks(layout.groups, limits.max_model_len, in_flight, cut.dcp)
+    blocks = _blocks(pool, own.kv_cache, layout.block_figures[tightest])
     return Memory(
         total=card.memory,
         usable=_usable(card.memory, limits.utilization),
@@ -125,10 +128,8 @@ def memory(
         kv_cache=own.kv_cache,
         kv_bytes_per_token=kv_bytes_per_token(arch, cut, limits, engine, tightest, card),
         kv_fixed_bytes_per_sequence=kv_fixed_bytes(arch, cut, limits, engine, tightest, card),
-        kv_tokens=_tokens(layout, pool, needed, in_flight, limits, cut, engine, own.kv_cache),
-        max_concurrency=_concurrency(
-            "memory.max_concurrency", layout, pool, needed, limits.max_model_len, own.kv_cache
-        ),
+        kv_tokens=_tokens(layout, blocks, one, limits, cut, engine),
+        max_concurrency=_concurrency(blocks, one),
         kv_for_one=kv_for_request(arch, cut, limits, limits.max_model_len, engine, tightest, card),
         stages=tuple(
             StageMemory(stage, layers[stage], stages[stage].weights, stages[stage].kv_cache) for stage in range(cut.pp)
@@ -200,9 +201,8 @@ def _loads(limits: Limits) -> tuple[bool, bool]:
     return mtp, not limits.language_model_only
 
 
-def _given_blocks(count: int, size: float) -> Figure:
+def _given_blocks(count: int, block_bytes: Figure) -> Figure:
     blocks = Figure("kv.gpu_blocks", count, "count", source="--num-gpu-blocks-override")
-    block_bytes = Figure("kv.block_bytes", size, "bytes")
     return derive("memory.kv_cache", "bytes", "blocks * block_bytes", blocks=blocks, block_bytes=block_bytes)
 
 
@@ -351,63 +351,32 @@ def _pool(layout: KvLayout, stages: tuple[_Stage, ...]) -> _Pool:
     )
 
 
-def _tokens(
-    layout: KvLayout,
-    pool: _Pool,
-    needed: int,
-    in_flight: int,
-    limits: Limits,
-    cut: Cut,
-    engine: EngineVersion,
-    kv_cache: Figure,
-) -> Figure:
-    low, value, high = (
-        printed_tokens(layout, blocks, limits, in_flight, cut, engine) for blocks in (pool.low, pool.value, pool.high)
-    )
+def _tokens(layout: KvLayout, blocks: Figure, one: Figure, limits: Limits, cut: Cut, engine: EngineVersion) -> Figure:
+    """The engine's line `GPU KV cache size`, at both ends of the pool's range too."""
+    low, high = (token_line(layout, end, one, limits, cut, engine).value for end in blocks.range())
+    return evolve(token_line(layout, blocks, one, limits, cut, engine), name="memory.kv_tokens").between(low, high)
+
+
+def _blocks(pool: _Pool, kv_cache: Figure, block_bytes: Figure) -> Figure:
+    """Blocks of the pool: those of the tightest stage, whose memory and block these are."""
+    inputs = (("kv_cache", kv_cache), ("block_bytes", block_bytes))
+    return Figure("kv.blocks", pool.value, "count", "floor(kv_cache / block_bytes)", inputs, "", pool.low, pool.high)
+
+
+def _concurrency(blocks: Figure, one: Figure) -> Figure:
+    if not one.value:
+        return Figure("memory.max_concurrency", math.inf, "requests", source="nothing that grows with a request")
+    source = "the engine's line `Maximum concurrency`"
     figure = derive(
-        "memory.kv_tokens",
-        "tokens",
-        "tokens_in_pool",
-        source="the engine's line `GPU KV cache size`",
-        tokens_in_pool=Figure(
-            "tokens_in_pool",
-            value,
-            "tokens",
-            inputs=(
-                ("blocks", _blocks(pool, kv_cache)),
-                ("blocks_for_one", Figure("kv.blocks_for_one", needed, "count")),
-            ),
-        ),
-    )
-    return figure.between(low, high)
-
-
-def _blocks(pool: _Pool, kv_cache: Figure) -> Figure:
-    return Figure(
-        "kv.blocks",
-        pool.value,
-        "count",
-        "floor(kv_cache / block_bytes)",
-        (("kv_cache", kv_cache),),
-        "",
-        pool.low,
-        pool.high,
-    )
-
-
-def _concurrency(name: str, layout: KvLayout, pool: _Pool, needed: int, tokens: int, kv_cache: Figure) -> Figure:
-    unit: Unit = "requests"
-    if not needed:
-        return Figure(name, math.inf, unit, source="nothing that grows with a request")
-    figure = derive(
-        name,
-        unit,
+        "memory.max_concurrency",
+        "requests",
         "blocks / blocks_for_one",
-        source="the engine's line `Maximum concurrency`",
-        blocks=_blocks(pool, kv_cache),
-        blocks_for_one=Figure(f"blocks of a request of {tokens} tokens", needed, "count"),
+        source=source,
+        blocks=blocks,
+        blocks_for_one=one,
     )
-    return figure.between(pool.low / needed, pool.high / needed)
+    low, high = blocks.range()
+    return figure.between(low / one.value, high / one.value)
 
 
 def _fits(stages: tuple[_Stage, ...], limits: Limits) -> Verdict:
