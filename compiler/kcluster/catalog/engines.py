@@ -318,6 +318,7 @@ def _versions(header: list[str]) -> dict[str, Version]:
     return {text: tuple(int(part) for part in text.split(".")) for text in header[1:]}
 
 
+@cache
 def engine_versions(name: str) -> tuple[Version, ...]:
     """The versions of an engine that have a flag table, oldest first; empty where it has none. Reads no more than the head of the
     table: nearly every spec names a version, and few need its flags."""

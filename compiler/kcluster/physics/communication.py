@@ -236,14 +236,15 @@ def communication(
     constants: TimeConstants,
     *,
     step: StepTime | None = None,
+    links: Links | None = None,
 ) -> Communication:
     """Bytes and seconds of one engine at a decode batch of `batch` requests.
 
     `prefill_…` are of `batch` prompts of `load.prompt` tokens less what repeats of them. A pipeline's requests travel as pp
     micro-batches: seconds are those that one token of a request waits. With `step` (of `performance`) `links` says what each
-    kind of link carries at that step time.
+    kind of link carries at that step time. `links`: of this placement, where they are known.
     """
-    links = links_of(placement, cluster)
+    links = links or links_of(placement, cluster)
     tokens = batch * (1 + limits.speculative_tokens)
     micro = tokens / (cut.dp * cut.pp)
     prefill = batch * load.prompt * (1 - load.prefix_share if limits.prefix_caching else 1.0)

@@ -76,10 +76,11 @@ def kv_bytes_per_token(
     engine: EngineVersion,
     stage: int = 0,
     card: Card | None = None,
+    layout: KvLayout | None = None,
 ) -> Figure:
     """Bytes that one more token of a long context takes on one rank of a stage: the layers that keep every token, with the
     padding of their groups. Sliding layers and recurrent states are in `kv_fixed_bytes`."""
-    layout = kv_layout(arch, cut, limits, engine, card)
+    layout = layout or kv_layout(arch, cut, limits, engine, card)
     full = [group for group in layout.groups if group.kind == "full"]
     if not full:
         return given("kv.bytes_per_token", 0.0, "bytes/token", "no layer keeps every token")
@@ -164,10 +165,11 @@ def kv_fixed_bytes(
     engine: EngineVersion,
     stage: int = 0,
     card: Card | None = None,
+    layout: KvLayout | None = None,
 ) -> Figure:
     """Bytes that one long request takes beside its tokens on one rank of a stage: sliding or chunked layers at their
     bound, and recurrent states."""
-    layout = kv_layout(arch, cut, limits, engine, card)
+    layout = layout or kv_layout(arch, cut, limits, engine, card)
     in_flight = in_flight_tokens(arch, limits, cut, engine)
     fixed = tuple(group for group in layout.groups if group.kind != "full")
     return derive(
@@ -187,9 +189,10 @@ def kv_for_request(
     engine: EngineVersion,
     stage: int = 0,
     card: Card | None = None,
+    layout: KvLayout | None = None,
 ) -> Figure:
     """Bytes that one request of `tokens` tokens takes on one rank of a stage, in whole blocks of every group."""
-    layout = kv_layout(arch, cut, limits, engine, card)
+    layout = layout or kv_layout(arch, cut, limits, engine, card)
     return derive(
         "kv.one_request",
         "bytes",

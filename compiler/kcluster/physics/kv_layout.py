@@ -247,20 +247,38 @@ def _layer_caches(
     drafter: tuple[Layer, ...],
     card: Card | None,
 ) -> list[_LayerCache]:
+    known: dict[tuple[Layer, int], list[_LayerCache]] = {}
     caches = []
-    for layer, stage in _placed(arch, stages, drafter):
-        for mixer in layer.mixers:
-            if isinstance(mixer, GroupedAttention):
-                if mixer.no_kv or mixer.cross:
-                    continue
-                kind: GroupKind = "window" if mixer.window else "chunk" if mixer.chunk else "full"
-                span = mixer.window or mixer.chunk or 0
-                caches.append(_LayerCache(kind, span, block, layer_token(mixer, kv_format, tp, None), stage))
-            elif isinstance(mixer, LatentAttention):
-                caches.append(_LayerCache("full", 0, block, layer_token(mixer, kv_format, tp, card), stage))
-            else:
-                size = layer_state(mixer, arch.hidden, tp, states.speculative, states.conv_bytes, states.ssm_bytes)
-                caches.append(_LayerCache("state", states.held, 0, size, stage))
+    for placed in _placed(arch, stages, drafter):
+        if placed not in known:
+            known[placed] = _caches_of(*placed, arch, tp, kv_format, block, states, card)
+        caches += known[placed]
+    return caches
+
+
+def _caches_of(
+    layer: Layer,
+    stage: int,
+    arch: Architecture,
+    tp: int,
+    kv_format: KvFormat,
+    block: int,
+    states: _States,
+    card: Card | None,
+) -> list[_LayerCache]:
+    caches = []
+    for mixer in layer.mixers:
+        if isinstance(mixer, GroupedAttention):
+            if mixer.no_kv or mixer.cross:
+                continue
+            kind: GroupKind = "window" if mixer.window else "chunk" if mixer.chunk else "full"
+            span = mixer.window or mixer.chunk or 0
+            caches.append(_LayerCache(kind, span, block, layer_token(mixer, kv_format, tp, None), stage))
+        elif isinstance(mixer, LatentAttention):
+            caches.append(_LayerCache("full", 0, block, layer_token(mixer, kv_format, tp, card), stage))
+        else:
+            size = layer_state(mixer, arch.hidden, tp, states.speculative, states.conv_bytes, states.ssm_bytes)
+            caches.append(_LayerCache("state", states.held, 0, size, stage))
     return caches
 
 

@@ -126,11 +126,11 @@ def memory(
         non_torch=own.non_torch,
         cuda_graph=own.cuda_graph,
         kv_cache=own.kv_cache,
-        kv_bytes_per_token=kv_bytes_per_token(arch, cut, limits, engine, tightest, card),
-        kv_fixed_bytes_per_sequence=kv_fixed_bytes(arch, cut, limits, engine, tightest, card),
+        kv_bytes_per_token=kv_bytes_per_token(arch, cut, limits, engine, tightest, card, layout),
+        kv_fixed_bytes_per_sequence=kv_fixed_bytes(arch, cut, limits, engine, tightest, card, layout),
         kv_tokens=_tokens(layout, blocks, one, limits, cut, engine),
         max_concurrency=_concurrency(blocks, one),
-        kv_for_one=kv_for_request(arch, cut, limits, limits.max_model_len, engine, tightest, card),
+        kv_for_one=kv_for_request(arch, cut, limits, limits.max_model_len, engine, tightest, card, layout),
         stages=tuple(
             StageMemory(stage, layers[stage], stages[stage].weights, stages[stage].kv_cache) for stage in range(cut.pp)
         ),
@@ -180,14 +180,32 @@ def weights_exceed(
     says in the end, mostly known at once, by the mean card (which holds no more than the fullest) or one of three stages."""
     if limits.kv_cache_memory_bytes is not None:
         return False
-    usable = _usable(card.memory, limits.utilization).value
-    mtp, vision = _loads(limits)
-    whole = _weights(arch, fmt, Cut(), 0, exact_weight_bytes, 0.0, mtp, vision, constants).value
-    if _KEPT_BY_CUTTING * whole / cut.engine_gpus >= usable:
+    if cut.engine_gpus < cards_for_weights(arch, fmt, limits, card, constants, exact_weight_bytes=exact_weight_bytes):
         return True
+    usable, loads = _usable(card.memory, limits.utilization).value, _loads(limits)
     return any(
-        _weights(arch, fmt, cut, stage, exact_weight_bytes, draft_bytes, mtp, vision, constants).value >= usable
+        _weights(arch, fmt, cut, stage, exact_weight_bytes, draft_bytes, *loads, constants).value >= usable
         for stage in {0, cut.pp // 2, cut.pp - 1}
+    )
+
+
+def cards_for_weights(
+    arch: Architecture,
+    fmt: WeightFormat,
+    limits: Limits,
+    card: Card,
+    constants: MemoryConstants,
+    *,
+    exact_weight_bytes: int | None = None,
+) -> float:
+    """A number of cards below which no cut holds the weights: the mean card holds no more than the fullest."""
+    usable = _usable(card.memory, limits.utilization).value
+    if limits.kv_cache_memory_bytes is not None or usable <= 0:
+        return 0.0
+    return (
+        _KEPT_BY_CUTTING
+        * _weights(arch, fmt, Cut(), 0, exact_weight_bytes, 0.0, *_loads(limits), constants).value
+        / usable
     )
 
 
@@ -255,7 +273,7 @@ def _stage(
     weights: Figure,
 ) -> _Stage:
     usable = _usable(card.memory, limits.utilization)
-    peak = _activation(arch, fmt, cut.tp, cut.pp, cut.dp, cut.ep, limits, engine, constants, stage)
+    peak = _activation(arch, fmt, cut.tp, cut.dp, cut.ep, limits, engine, constants, *_like(stage, cut.pp))
     libraries = _non_torch(cut.tp, card, engine, constants)
     captured = _graphs(arch, layers, cut.tp, limits, engine, constants)
     inside = in_budget(arch, engine)
@@ -311,18 +329,25 @@ def unified(card: Card) -> bool:
     return card.form in ("soc", "superchip") and card.memory.value < 200 * GIB and card.bandwidth.value < 1e12
 
 
+def _like(stage: int, pp: int) -> tuple[int, int]:
+    """The stage of the shortest pipeline that is like this one: the first, the last, or between two others."""
+    if pp == 1:
+        return 0, 1
+    return (0 if stage == 0 else 2 if stage == pp - 1 else 1), 3
+
+
 @lru_cache(maxsize=8192)
 def _activation(
     arch: Architecture,
     fmt: WeightFormat,
     tp: int,
-    pp: int,
     dp: int,
     ep: bool,
     limits: Limits,
     engine: EngineVersion,
     constants: MemoryConstants,
     stage: int,
+    pp: int,
 ) -> Figure:
     return activation(arch, fmt, Cut(tp=tp, pp=pp, dp=dp, ep=ep), limits, engine, constants, stage)
 

@@ -50,24 +50,26 @@ def performance(
     memory: Memory,
     engine: EngineVersion,
     constants: TimeConstants,
-    *,
-    model: Engine | None = None,
 ) -> Performance:
-    """Predict what requests see at `load.concurrency` requests in flight over all replicas of a cut.
+    """Predict what requests see at `load.concurrency` requests in flight over all replicas of a cut."""
+    model = build_engine(arch, fmt, cut, limits, placement, cluster, load, engine, constants)
+    return served(model, cut.replicas, memory, engine)
+
+
+def served(model: Engine, replicas: int, memory: Memory, engine: EngineVersion) -> Performance:
+    """The same of an engine that is built, of so many replicas.
 
     `itl`, `tokens_per_second` and `answer` are of one typical request; `throughput` is of all replicas; `step` is one decode step
-    with its share of prefill, `prefill` one typical prompt on an idle engine. Ranges hold nine measured points in ten. `model`: the
-    engine, where it was built before.
+    with its share of prefill, `prefill` one typical prompt on an idle engine. Ranges hold nine measured points in ten.
     """
-    if model is None:
-        model = build_engine(arch, fmt, cut, limits, placement, cluster, load, engine, constants)
-    active = max(1, min(cut.replicas, load.concurrency))
+    load, limits = model.load, model.limits
+    active = max(1, min(replicas, load.concurrency))
     concurrency = max(1.0, load.concurrency / active)
-    capacity = _kv_capacity(memory, arch, cut, limits, engine, load)
-    slots = limits.max_num_seqs * cut.dp
+    capacity = _kv_capacity(memory, model.arch, model.cut, limits, engine, load)
+    slots = limits.max_num_seqs * model.cut.dp
     alone = prompt_time(model)
     serving = _serve(model, concurrency, min(capacity.value, slots), alone.value)
-    return _figures(model, load, serving, capacity, slots, concurrency, active, alone, constants)
+    return _figures(model, load, serving, capacity, slots, concurrency, active, alone, model.constants)
 
 
 def _kv_capacity(

@@ -148,11 +148,12 @@ def _parts(engine: Engine, batch: float) -> dict[str, float]:
         parts["kv"] += many * evaluate(
             KV, sequences=micro.sequences, kv_bytes=stage.kv_bytes, read_kv=stage.rates.read_kv.value
         )
-        parts["allreduce"] += many * _reduces(engine, stage) * _allreduce(engine, stage, micro.tokens)
+        reduce = _allreduce(engine, stage, micro.tokens)
+        parts["allreduce"] += many * _reduces(engine, stage) * reduce
         parts["allreduce"] += many * _context(engine, stage, micro.tokens)
         parts["layers"] += many * stage.fixed
         if batch > 1:
-            parts["prefill"] += many * _prefill_share(engine, stage, micro, linear) * (1 - 1 / batch)
+            parts["prefill"] += many * _prefill_share(engine, stage, micro, linear, reduce) * (1 - 1 / batch)
     tokens = micro.everyone
     parts["alltoall"] = alltoall_step(engine.arch, engine.cut, engine.links, tokens, engine.constants).value
     parts["pipeline"] = pipeline_seconds(engine.arch, engine.cut, engine.links, micro.tokens, engine.constants).value
@@ -174,16 +175,19 @@ def _chunk(engine: Engine) -> float:
     return max(1.0, min(engine.prompt, engine.limits.max_num_batched_tokens))
 
 
-def _prompt_step(engine: Engine, stage: Stage, chunk: float, micro: _Batch, linear: float) -> float:
-    """Seconds that a chunk of prompt adds to a step of one stage that decodes `micro` beside it, in `linear` seconds of weights."""
+def _prompt_step(
+    engine: Engine, stage: Stage, chunk: float, micro: _Batch, linear: float = 0.0, reduce: float = 0.0
+) -> float:
+    """Seconds that a chunk of prompt adds to a step of one stage that decodes `micro` beside it, in `linear` seconds of weights and
+    `reduce` seconds an all-reduce."""
     mixed = _Batch(micro.sequences, micro.tokens, micro.everyone, chunk)
     added = _linear(engine, stage, mixed) - linear
-    whole = _allreduce(engine, stage, micro.tokens + chunk) - _allreduce(engine, stage, micro.tokens)
+    whole = _allreduce(engine, stage, micro.tokens + chunk) - reduce
     added += _reduces(engine, stage) * whole
     return added
 
 
-def _prefill_share(engine: Engine, stage: Stage, micro: _Batch, linear: float) -> float:
+def _prefill_share(engine: Engine, stage: Stage, micro: _Batch, linear: float, reduce: float) -> float:
     """Seconds of prefill in a mean decode step: every completion's worth of steps, a request's prompt must be read.
 
     A request does not decode beside its own prompt: the caller takes out that share.
@@ -191,7 +195,7 @@ def _prefill_share(engine: Engine, stage: Stage, micro: _Batch, linear: float) -
     completion = max(1.0, engine.load.completion / engine.tokens_per_step)
     arriving = micro.sequences * engine.prompt / completion
     chunk = max(_chunk(engine), min(arriving, engine.limits.max_num_batched_tokens))
-    return arriving / chunk * _prompt_step(engine, stage, chunk, micro, linear)
+    return arriving / chunk * _prompt_step(engine, stage, chunk, micro, linear, reduce)
 
 
 def prompt_time(engine: Engine) -> Figure:
@@ -201,7 +205,7 @@ def prompt_time(engine: Engine) -> Figure:
     chunk = engine.prompt / chunks
     idle = _Batch(0.0, 0.0, 0.0, 0.0)
     each = [
-        (stage.count, _prompt_step(engine, stage, chunk, idle, 0.0) + stage.fixed + engine.step_cost.value)
+        (stage.count, _prompt_step(engine, stage, chunk, idle) + stage.fixed + engine.step_cost.value)
         for stage in engine.stages
     ]
     through = sum(count * seconds for count, seconds in each)
@@ -227,7 +231,7 @@ def prompt_cost(engine: Engine) -> float:
     """Seconds that one more prompt adds where many are read at once: its share of full chunks in the slowest stage."""
     chunk = float(max(engine.limits.max_num_batched_tokens, 1)) if engine.limits.chunked_prefill else engine.prompt
     idle = _Batch(0.0, 0.0, 0.0, 0.0)
-    return engine.prompt / chunk * max(_prompt_step(engine, stage, chunk, idle, 0.0) for stage in engine.stages)
+    return engine.prompt / chunk * max(_prompt_step(engine, stage, chunk, idle) for stage in engine.stages)
 
 
 def step_time(engine: Engine, batch: float, residual: Residual) -> StepTime:

@@ -9,9 +9,10 @@ from kcluster.physics.capacity import held_requests, holds_longest, longest_leng
 from kcluster.physics.constraints import violations as broken_constraints
 from kcluster.physics.cut import Cut, Limits
 from kcluster.physics.hardware import Card
-from kcluster.physics.memory import memory, weights_exceed
+from kcluster.physics.memory import cards_for_weights, memory, weights_exceed
 from kcluster.physics.results import Memory
 from kcluster.planner.case import Case
+from kcluster.planner.limits import first_limits
 from kcluster.planner.types import Violation
 from kcluster.units import Figure
 from kcluster.values import evolve, frozen
@@ -66,6 +67,19 @@ def fit_engine(
     if case.pins.fitted_length:
         fit = _shortened(case, cut, cards, fit)
     return _settled(case, cut, cards, fit) if settle and _most(case, fit) < limits.max_num_seqs else fit
+
+
+def fewest_cards(case: Case, card: Card) -> float:
+    """Fewer of these cards do not hold the weights, however they are cut."""
+    limits = first_limits(case, Cut(), case.dtype, card)
+    return cards_for_weights(
+        case.architecture,
+        case.weights,
+        limits,
+        card,
+        case.memory_constants,
+        exact_weight_bytes=case.exact_weight_bytes,
+    )
 
 
 def is_heavy(case: Case, cut: Cut, limits: Limits, cards: tuple[Card, ...]) -> bool:

@@ -6,9 +6,9 @@ from typing import Final
 
 from kcluster.physics.communication import communication
 from kcluster.physics.cut import Cut, KvFormat, Limits
-from kcluster.physics.engine import Engine
+from kcluster.physics.engine import Engine, build_engine
 from kcluster.physics.hardware import Card, EnginePlacement
-from kcluster.physics.performance import performance
+from kcluster.physics.performance import served
 from kcluster.physics.results import Communication, Performance, Verdict
 from kcluster.planner.case import Case
 from kcluster.planner.fit import card_violations, memory_violations
@@ -39,6 +39,7 @@ class Judge:
         self.case = case
         self.topology = Topology(case.cluster)
         self.measured = 0
+        self._constraints: dict[tuple[Cut, Limits, tuple[str, ...]], tuple[Violation, ...]] = {}
         self._fits = {} if fits is None else fits
         self._candidates: dict[tuple[Cut, KvFormat], Candidate] = {}
         self._smallest = smallest_card(case.cluster) if case.cluster.gpus else None
@@ -102,11 +103,14 @@ class Judge:
     ) -> Fit:
         smallest = min(cards, key=lambda card: card.memory.value)
         first = limits or first_limits(self.case, cut, kv_format, smallest)
-        constraints = constraints_of(self.case, cut, first, cards)
+        single = cut if cut.replicas == 1 else evolve(cut, replicas=1)
+        asked = (single, first, tuple(card.id for card in cards))
+        constraints = self._constraints.get(asked)
+        if constraints is None:
+            constraints = self._constraints[asked] = constraints_of(self.case, cut, first, cards)
         if not memory_too:
             return Fit(first, constraints, None, None, None)
-        single = evolve(cut, replicas=1)
-        key = (single, kv_format, first.max_num_seqs, tuple(card.id for card in cards))
+        key = (single, kv_format, first.max_num_seqs, asked[2])
         found = self._fits.get(key) if limits is None else None
         if found is None:
             found = fit_engine(self.case, single, cards, first, constraints, settle=limits is None)
@@ -128,30 +132,44 @@ class Judge:
             found += memory_violations(case, cut, fit.limits, fit.memory, fit.held_longest, fit.held_typical)
         timed: Performance | None = None
         talk: Communication | None = None
-        if (
-            fit.memory is not None
-            and fit.room > 0
-            and len(engines) == cut.replicas
-            and self.asks_times(cut, fit, found)
-        ):
-            talk, timed = self._times(cut, fit, engines, placed.kinds)
-            found += link_violations(case, cut, engines[0], talk, timed)
+        verdicts: tuple[SlaVerdict, ...] = ()
+        starts = fit.memory is not None and fit.room > 0 and len(engines) == cut.replicas
+        if starts and self.asks_times(cut, fit, found):
+            timed, model, engine = self._times(cut, fit, engines, placed.kinds)
+            verdicts = tuple(_verdict(bound, timed) for bound in case.bounds)
+            if self.asks_links(verdicts):
+                talk = self._talk(cut, fit, engine, model, timed)
+                found += link_violations(case, cut, engines[0], talk, timed)
         found += survival(case, cut, engines)
-        verdicts = tuple(_verdict(bound, timed) for bound in case.bounds) if timed is not None else ()
         return Candidate(cut, fit.limits, engines, fit.memory, talk, timed, tuple(found), verdicts, idle)
 
     def asks_times(self, cut: Cut, fit: Fit, found: list[Violation]) -> bool:
         """Whether times are worth working out for a cut of which this is known."""
         return True
 
-    def built(self, cut: Cut, index: int, limits: Limits) -> Engine | None:
-        """The engine of a cut at an index of its placement, where it was built before."""
-        return None
+    def asks_links(self, verdicts: tuple[SlaVerdict, ...]) -> bool:
+        """Whether what its parts send to each other is worth working out for a cut that meets the bounds so."""
+        return True
+
+    def built(self, cut: Cut, index: int, engine: EnginePlacement, limits: Limits) -> Engine:
+        """The engine of a cut at an index of its placement, ready to be asked for times."""
+        case = self.case
+        return build_engine(
+            case.architecture,
+            case.weights,
+            cut,
+            limits,
+            engine,
+            case.cluster,
+            case.load,
+            case.engine,
+            case.time_constants,
+        )
 
     def _times(
         self, cut: Cut, fit: Fit, engines: tuple[EnginePlacement, ...], kinds: tuple[int, ...]
-    ) -> tuple[Communication, Performance]:
-        """Times of the slowest replica: the router sends every one of them the same share."""
+    ) -> tuple[Performance, Engine, EnginePlacement]:
+        """Times of the slowest replica, and that replica: the router sends every one of them the same share."""
         case = self.case
         assert fit.memory is not None
         timed = []
@@ -159,34 +177,26 @@ class Judge:
             if index >= cut.replicas:
                 continue
             self.measured += 1
-            figures = performance(
-                case.architecture,
-                case.weights,
-                cut,
-                fit.limits,
-                engines[index],
-                case.cluster,
-                case.load,
-                fit.memory,
-                case.engine,
-                case.time_constants,
-                model=self.built(cut, index, fit.limits),
-            )
-            timed.append((figures, index))
-        slowest, index = max(timed, key=lambda pair: pair[0].itl.value)
-        talk = communication(
+            model = self.built(cut, index, engines[index], fit.limits)
+            figures = served(model, cut.replicas, fit.memory, case.engine)
+            timed.append((figures, model, engines[index]))
+        return max(timed, key=lambda one: one[0].itl.value)
+
+    def _talk(self, cut: Cut, fit: Fit, engine: EnginePlacement, model: Engine, timed: Performance) -> Communication:
+        case = self.case
+        return communication(
             case.architecture,
             cut,
-            engines[index],
+            engine,
             case.cluster,
-            slowest.batch.value,
+            timed.batch.value,
             case.load,
             fit.limits,
             case.engine,
             case.time_constants,
-            step=slowest.step,
+            step=timed.step,
+            links=model.links,
         )
-        return talk, slowest
 
 
 def _too_many(cut: Cut, cards: int) -> tuple[Violation, ...]:

@@ -11,19 +11,19 @@ import math
 from typing import Final
 
 from kcluster.physics.cut import Cut, KvFormat, Limits, Load
-from kcluster.physics.engine import Engine, build_engine
+from kcluster.physics.engine import Engine
 from kcluster.physics.hardware import Cluster, EnginePlacement, Node
 from kcluster.physics.steps import prompt_time, step_seconds
 from kcluster.planner.answers import remembered
 from kcluster.planner.case import Case, case_of, released
-from kcluster.planner.fitting import Fit, is_heavy
-from kcluster.planner.judge import FitKey, Judge
+from kcluster.planner.fitting import Fit, fewest_cards, is_heavy
+from kcluster.planner.judge import FitKey, Judge, expected_met
 from kcluster.planner.limits import first_limits
 from kcluster.planner.placement import first_engine
 from kcluster.planner.ranking import does, is_warned, order
 from kcluster.planner.search import fewest, judged
 from kcluster.planner.space import kv_formats
-from kcluster.planner.types import Candidate, ServePlan, Violation
+from kcluster.planner.types import Candidate, ServePlan, SlaVerdict, Violation
 from kcluster.spec.types import Bound
 from kcluster.values import define, evolve, field, frozen
 
@@ -146,13 +146,16 @@ class Sieve(Judge):
         self._known = known
         self._nodes = len(case.cluster.nodes)
         self._size = len(case.cluster.nodes[0].cards)
+        self._largest = max(case.cluster.nodes[0].cards, key=lambda card: card.memory.value)
         network = case.cluster.nodes[0].network
         self._rdma = network is not None and network.rdma
+        self._fewest = fewest_cards(case, self._largest)
         self._first_placed: dict[tuple[int, int, int], EnginePlacement | None] = {}
-        self._largest = max(case.cluster.nodes[0].cards, key=lambda card: card.memory.value)
 
     def serving(self) -> Cut | None:
         """The cut of one engine that meets every bound and holds the typical load on this hardware; None where none does."""
+        if self.case.cluster.gpus < self._fewest:
+            return None
         doing = []
         for candidate in judged(self, kv_formats(self.case)[0]):
             if does(candidate):
@@ -183,21 +186,24 @@ class Sieve(Judge):
         return _first(self.case, [one for one in judged(self, kv_formats(self.case)[0]) if does(one)])
 
     def barred(self, cut: Cut, kv_format: KvFormat) -> Candidate | None:
+        if cut.engine_gpus < self._fewest:
+            return _HEAVY
         known = self._known.barred
         if cut not in known:
             limits = first_limits(self.case, cut, kv_format, self._largest)
-            heavy = is_heavy(self.case, cut, limits, (self._largest,))
-            known[cut] = _refused(cut, limits, "KC201", "pp") if heavy else super().barred(cut, kv_format)
+            known[cut] = (
+                _HEAVY if is_heavy(self.case, cut, limits, (self._largest,)) else super().barred(cut, kv_format)
+            )
         if known[cut] is not None:
             return known[cut]
         # With the most replicas that there could be, limits are those of the fewest requests, and the chunk of a prompt the smallest.
         most = max(1, self._nodes * self._size // cut.engine_gpus)
         limits = first_limits(self.case, evolve(cut, replicas=most), kv_format, self._largest)
         if cut.tp > self._size and not self._rdma:
-            return _refused(cut, limits, "KC401", "tp")
+            return _SPREAD
         if self._is_slow(cut, limits):
-            return _refused(cut, limits, "KC501", "time")
-        return _refused(cut, limits, "KC502", "time") if self._late(cut, limits)[1] else None
+            return _SLOW
+        return _SLOW if self._late(cut, limits)[1] else None
 
     def asks_times(self, cut: Cut, fit: Fit, found: list[Violation]) -> bool:
         if any(one.fatal or one.error or one.code in ("KC201", "KC202") for one in found):
@@ -234,9 +240,14 @@ class Sieve(Judge):
             self._known.late[known] = whole.value > most, through > most
         return self._known.late[known]
 
-    def built(self, cut: Cut, index: int, limits: Limits) -> Engine | None:
+    def asks_links(self, verdicts: tuple[SlaVerdict, ...]) -> bool:
+        return all(expected_met(verdict) for verdict in verdicts)
+
+    def built(self, cut: Cut, index: int, engine: EnginePlacement, limits: Limits) -> Engine:
         key = self._key(evolve(cut, replicas=1))
-        return evolve(self._known.engines[key], limits=limits) if index == 0 and key in self._known.engines else None
+        if key is None or index:
+            return super().built(cut, index, engine, limits)
+        return evolve(self._engine(key, limits), limits=limits)
 
     def _key(self, cut: Cut) -> EngineKey | None:
         """All that an engine's time alone depends on: its shape, the cards of a node, and over how many nodes it is spread; None
@@ -254,20 +265,9 @@ class Sieve(Judge):
 
     def _engine(self, key: EngineKey, limits: Limits) -> Engine:
         if key not in self._known.engines:
-            case, cut = self.case, key[0]
-            placed = self._engine_placed(cut)
+            placed = self._engine_placed(key[0])
             assert placed is not None
-            self._known.engines[key] = build_engine(
-                case.architecture,
-                case.weights,
-                cut,
-                limits,
-                placed,
-                case.cluster,
-                case.load,
-                case.engine,
-                case.time_constants,
-            )
+            self._known.engines[key] = super().built(key[0], 0, placed, limits)
         return self._known.engines[key]
 
 
@@ -292,5 +292,12 @@ def _over(bound: Bound, token: float, load: Load) -> bool:
     return most.get(bound.name, math.inf) * DOUBT < 1
 
 
-def _refused(cut: Cut, limits: Limits, code: str, subject: str) -> Candidate:
-    return Candidate(cut, limits, (), None, None, None, (Violation(code, subject, "", True),), (), 0)
+def _refused(code: str, subject: str) -> Candidate:
+    """A candidate that stands for all that are barred for a reason."""
+    limits = Limits(1, 1, 1, "bf16", 0.0)
+    return Candidate(Cut(), limits, (), None, None, None, (Violation(code, subject, "", True),), (), 0)
+
+
+_HEAVY: Final = _refused("KC201", "pp")
+_SPREAD: Final = _refused("KC401", "tp")
+_SLOW: Final = _refused("KC501", "time")

@@ -22,7 +22,7 @@ from kcluster.planner.judge import Judge
 from kcluster.planner.limits import SEQUENCE_STEP
 from kcluster.planner.ranking import does, is_lossy, is_warned, order
 from kcluster.planner.search import Found, holds, search
-from kcluster.planner.types import Candidate, ServePlan
+from kcluster.planner.types import Candidate, ServePlan, Violation
 from kcluster.units import Figure
 from kcluster.values import evolve, frozen
 
@@ -165,6 +165,13 @@ def smallest_fit(serve: ServePlan) -> Candidate | None:
     return None
 
 
+class _Starts(Judge):
+    """Judges whether cuts start; their times are not asked for."""
+
+    def asks_times(self, cut: Cut, fit: Fit, found: list[Violation]) -> bool:
+        return False
+
+
 @remembered
 def smaller_format(serve: ServePlan) -> tuple[WeightFormat, Candidate] | None:
     """The largest common weight format below the present one in which the chosen cut starts."""
@@ -176,7 +183,7 @@ def smaller_format(serve: ServePlan) -> tuple[WeightFormat, Candidate] | None:
         fmt = WEIGHT_FORMATS.get(name)
         if fmt is None or fmt.bytes_per_parameter >= now:
             continue
-        candidate = Judge(evolve(case, weights=fmt, exact_weight_bytes=None)).candidate(
+        candidate = _Starts(evolve(case, weights=fmt, exact_weight_bytes=None)).candidate(
             serve.chosen.cut, serve.chosen.limits.kv_format
         )
         if candidate.fits != "no":
