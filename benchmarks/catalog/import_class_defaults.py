@@ -69,7 +69,7 @@ def defaults(cls: ast.ClassDef, names: set[str]) -> tuple[str, dict[str, int | b
 def main(folder: Path) -> None:
     names = asked()
     wanted = set(model_types())
-    wanted |= {f"{kind}_text" for kind in wanted}
+    wanted |= {f"{kind}_{end}" for kind in wanted for end in ("text", "text_model")}
     rows: dict[str, dict[str, int | bool]] = {}
     for path in sorted(folder.glob("*/configuration_*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -65,3 +65,10 @@ def test_every_model_s_layers_have_words() -> None:
         words = layers_in_words(match.architecture)
         assert sum(count for count, _ in words) == len(match.architecture.layers)
         assert all(text and len(text) < 160 for _, text in words), model
+
+
+def test_a_card_s_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, "gpu", "h800")
+    assert "id                        h800-sxm\n" in text and "memory visible range gib  78.9 to 79.3\n" in text
+    assert "tflops                    fp16 989.5, bf16 989.5, fp8 1979, int8 1979\n" in text
+    assert "peer to peer              yes\n" in text

@@ -63,7 +63,8 @@ def read_config(config: object, *, untold: bool = True) -> tuple[Architecture | 
     inner_type = (
         Fields(tables[:1], problems).text("model_type", default=f"{model_type}_text") if len(tables) > 1 else ""
     )
-    defaults = (class_defaults(inner_type) or class_defaults(model_type)) if untold else {}
+    classes = (inner_type, f"{inner_type}_model", model_type)
+    defaults = next((found for found in map(class_defaults, classes) if found), {}) if untold else {}
     architecture = reader(Fields(tables, problems, model_type, defaults, nested=bool(inner_type), untold=untold))
     unique = tuple(dict.fromkeys(problems))
     return (None if unique else architecture), unique

@@ -219,6 +219,8 @@ def _rows_text(known: dict[str, Any]) -> str:
     for key, value in known.items():
         if isinstance(value, dict):
             value = ", ".join(f"{name} {item}" for name, item in value.items())
+        if key.endswith("_range_gib"):
+            value = " to ".join(map(str, value))
         entries = value if isinstance(value, list) else [value]
         shown = [("yes" if entry else "no") if isinstance(entry, bool) else str(entry) for entry in entries] or ["-"]
         lines.append(f"{key.replace('_', ' '):<{width}}  {shown[0]}")
