@@ -125,6 +125,7 @@ def test_unsafe_fix(text: str, code: str, message: str, right: str) -> None:
     [
         ("a { x != 3, y = 1 }", "KC001", "`!=` has no meaning here", [("a", [], [("y", "=", 1)])]),
         ("a { x = -3, y = 1 }", "KC005", "numbers have no sign", [("a", [], [("y", "=", 1)])]),
+        ("a { x = 2 * b + 2 * c\n y = 1 }", "KC001", "values are not added up", [("a", [], [("y", "=", 1)])]),
         ("a { x = 12345678901234567890, y = 1 }", "KC007", "20 digits", [("a", [], [("y", "=", 1)])]),
         ("a { x = 1e99 }", "KC005", "there are no exponents", [("a", [], [])]),
         ("a { /* c\n d */ x = 1 }", "KC001", "ends with its line", [("a", [], [("x", "=", 1)])]),

@@ -53,6 +53,9 @@ def mend(tokens: list[Token], text: str, findings: Findings) -> list[Token]:
     return _Mender(tokens, text, findings).mend()
 
 
+_ENDS_OF_VALUES: Final = ("WORD", "STRING", "NUMBER", "RPAREN", "RBRACKET")
+
+
 class _Mender:
     def __init__(self, tokens: list[Token], text: str, findings: Findings) -> None:
         self._coming = tokens
@@ -221,6 +224,11 @@ class _Mender:
 
     def _bad_number(self, token: Token) -> None:
         if self._odd_lines and self._lacks_quote(token.start):
+            self._keep(token._replace(type=SPOILT))
+        elif token.text[0] in "+-" and self._before() in _ENDS_OF_VALUES:
+            message = f"`{token.text[0]}` has no meaning here: values are not added up"
+            help_ = ("several values go into a list: `[a, b]`",)
+            self._report("KC001", message, Span(token.start, token.start + 1), help=help_)
             self._keep(token._replace(type=SPOILT))
         else:
             self._keep(mend_number(token, self._findings))
