@@ -229,7 +229,7 @@ def _fitting(serve: ServePlan, violation: Violation) -> str:
         return ""
     held = violation.figures[0]
     low, high = held.range()
-    return f"{held.value:,.1f} ({low:,.0f}–{high:,.0f}) fit"
+    return f"{held.value:,.1f} ({low:,.1f}–{high:,.1f}) fit"
 
 
 def _more_room(serve: ServePlan, violation: Violation) -> Iterable[str]:
