@@ -247,7 +247,9 @@ def step_vision(f: Fields, hidden: int) -> int:
     if v is None:
         return 0
     width = v.integer("hidden_size", "width", default=1536)
-    inner = v.integer("intermediate_size", default=int(width * v.number("mlp_ratio", 8960 / 1536, 0.1, 100)))
+    inner = int(width * v.number("mlp_ratio", 8960 / 1536, 0.1, 100))
+    if v.states("intermediate_size"):
+        inner = v.integer("intermediate_size")
     layers = v.integer("num_hidden_layers", "layers", default=47, high=MAX_LAYERS)
     patch = v.integer("patch_size", default=14, high=1024)
     image = v.integer("image_size", default=728, high=100_000)
