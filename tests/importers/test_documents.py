@@ -206,8 +206,18 @@ def test_hostile_texts_end() -> None:
         "services: " + "[" * 5000,
         "(" * 5000,
         "a: &b\n" * 2000 + "services:\n",
+        # what a pattern might try again from every line or quote
+        "\n" * 40_000,
+        " \n" * 40_000 + "x",
+        "a:\n" * 10_000 + "model",
+        '"""' * 20_000,
+        '["vllm",' * 5000,
+        "<<EOF\n" * 10_000,
     ):
         assert read_text(text).launches == ()
+    assert len(read_text("vllm serve m\n" * 5000).launches) == 200
+    assert read_text("A+=x\n" * 10_000 + "vllm serve $A").launches
+    assert len(read_text("vllm serve m " + "x " * 5000).launches[0].problems) == 5000
     assert read_text("a " * 2**18).notes
 
 
@@ -280,3 +290,8 @@ def test_yaml_knows_its_places() -> None:
 def test_nothing_that_is_written_ends_in_an_exception(text: str) -> None:
     Yaml(whole(text)).documents()
     read_text("services:\n" + text)
+
+
+def test_an_image_without_arguments_starts_nothing_that_is_said() -> None:
+    assert read_text("docker run --gpus all vllm/vllm-openai:v0.11.0").launches == ()
+    assert read_text("services:\n  a:\n    image: vllm/vllm-openai\n    command: []\n").launches == ()

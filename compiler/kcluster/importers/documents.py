@@ -18,12 +18,13 @@ from kcluster.importers.yaml import Yaml
 from kcluster.values import evolve, frozen
 
 _YAML: Final = re.compile(
-    r"^\s*(?:- )?(?:services|apiVersion|command|args|entrypoint|image|volumes|modelSpec|llm_configs)\s*:", re.MULTILINE
+    r"^[ \t]*(?:- )?(?:services|apiVersion|command|args|entrypoint|image|volumes|modelSpec|llm_configs)\s*:",
+    re.MULTILINE,
 )
-_SIMULATED: Final = re.compile(r"^\s*(?:serving_mode|workers)\s*:", re.MULTILINE)
-_UNIT: Final = re.compile(r"^\s*(?:ExecStart|Exec|command)\s*=\s*[^(\s\[]", re.MULTILINE)
+_SIMULATED: Final = re.compile(r"^[ \t]*(?:serving_mode|workers)\s*:", re.MULTILINE)
+_UNIT: Final = re.compile(r"^[ \t]*(?:ExecStart|Exec|command)\s*=\s*[^(\s\[]", re.MULTILINE)
 _CALL: Final = re.compile(r"\b(?:LLM|(?:Async)?EngineArgs|LLMConfig)\(")
-_FLAGS: Final = re.compile(r"\A(?:\s*#.*\n|\s*\n)*(?:[a-z_-]+:.*\n)*?model:\s*\S", re.MULTILINE)
+_FLAGS: Final = re.compile(r"\A(?:[ \t]*(?:#.*)?\n)*(?:[a-z_-]+:.*\n)*?model:[ \t]*\S", re.MULTILINE)
 _DEPTH: Final = 3
 _ENTRY: Final = re.compile(r"""name:\s*"?([A-Z][A-Z0-9_]+)"?\s*,?\s*value:\s*["']?([^"'\n}]+)""")
 _QUOTED: Final = re.compile(r"""(["'])((?:(?!\1)[^\n])*\bvllm serve (?:(?!\1)[^\n])*)\1""")

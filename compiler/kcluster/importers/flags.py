@@ -14,7 +14,7 @@ _DASHES: Final = ("-", "\N{EN DASH}", "\N{EM DASH}")
 
 
 def _is_flag(word: Word) -> bool:
-    return word.text.startswith(_DASHES) and not _NEGATIVE.match(word.text) and word.text != "-"
+    return word.text.startswith(_DASHES) and not _NEGATIVE.match(word.text) and word.text not in _DASHES
 
 
 def _meant(name: str, table: FlagTable) -> str:

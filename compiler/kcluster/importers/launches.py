@@ -52,6 +52,8 @@ _BARE: Final = frozenset(
         "--tls-verify",
     ]
 )
+MAX_LAUNCHES: Final = 200
+"""Servers of one text that are read."""
 _ENV: Final = re.compile(r"([A-Za-z_]\w*)=")
 _TAG: Final = re.compile(r":v?([0-9]{1,4}\.[0-9]{1,4}(?:\.[0-9]{1,4})?)")
 
@@ -116,25 +118,28 @@ class Reader:
         start = _server(words)
         if start is not None:
             self._launch(words[start:], words, _with_env(words[:start], around))
-        elif around.entrypoint:
+        elif around.entrypoint and words:
             self._launch(words, words, around)
 
     def _launch(self, arguments: tuple[Word, ...], words: tuple[Word, ...], around: Around) -> None:
+        if len(self.launches) >= MAX_LAUNCHES:
+            return
         tag = _TAG.search(around.image)
         version = tag[1] if tag else ""
         parsed = self.version or (tuple(int(part) for part in version.split(".")) if version else None)
-        settings, loose, problems = read_flags(arguments, table_of(parsed))
+        settings, loose, spoilt = read_flags(arguments, table_of(parsed))
+        problems = list(spoilt)
         settings = (*self._configured(settings, table_of(parsed)), *settings)
         named = next((one for one in reversed(settings) if one.flag == "--model" and one.values), None)
         if around.entrypoint and loose and loose[0].text == "serve" and len(words) == len(arguments):
-            problems += (
+            problems.append(
                 Problem(
                     "KC801",
                     "`serve` is repeated: the entry point of this image is the server already, and refuses the word",
                     loose[0].span,
                     help="leave `serve` out, and name the model with `--model`",
                     fix=(loose[0].span, "--model") if named is None and len(loose) > 1 else None,
-                ),
+                )
             )
             loose = loose[1:]
         notes = list(around.notes)
@@ -147,7 +152,7 @@ class Reader:
             elif word.unset:
                 notes.append(f"{word.text} may hold flags: nothing sets it here")
             elif word.text:
-                problems += (Problem("KC801", f"`{word.text}` belongs to no flag: the engine refuses it", word.span),)
+                problems.append(Problem("KC801", f"`{word.text}` belongs to no flag: the engine refuses it", word.span))
         span = words[0].span
         for word in words:
             span = span.cover(word.span)

@@ -29,6 +29,8 @@ _WORDS_OF_SHELL: Final = frozenset(
     {"if", "then", "else", "elif", "fi", "do", "done", "while", "until", "time", "!", "{", "}"}
 )
 _DEPTH: Final = 20
+_LONGEST: Final = 20_000
+"""Characters that a variable grows to by `+=`."""
 _BRACES: Final = 64
 """Words that one pair of braces gives at most."""
 
@@ -187,13 +189,14 @@ class Shell:
 
     def _array(self, match: re.Match[str], at: int) -> int:
         """`NAME=( … )`: its words, read by themselves."""
-        depth, end, quote, flat = 1, at + 1, "", ""
+        depth, end, quote, chars = 1, at + 1, "", list[str]()
         while end < len(self.text) and depth:
             char = self.text[end]
-            if not quote and char == "#" and flat[-1:] in ("", " "):
+            if not quote and char == "#" and chars[-1:] in ([], [" "]):
                 stop = self.text.find("\n", end)
                 stop = len(self.text) if stop < 0 else stop
-                flat, end = flat + " " * (stop - end), stop
+                chars += " " * (stop - end)
+                end = stop
                 continue
             if quote:
                 quote = "" if char == quote else quote
@@ -202,9 +205,10 @@ class Shell:
             else:
                 depth += (char == "(") - (char == ")")
             continues = char == "\n" or (char == "\\" and self.text[end + 1 : end + 2] == "\n")
-            flat, end = flat + (" " if continues else char), end + 1
+            chars.append(" " if continues else char)
+            end += 1
         inner = self.word.part(at + 1, end - 1)
-        flat = flat[: len(inner.text)]
+        flat = "".join(chars[: len(inner.text)])
         deeper = Shell(Word(flat, inner.places, inner.span), self.variables, self.notes, self.depth + 1)
         found = deeper.read() if self.depth < _DEPTH else []
         words = tuple(word for command in found for word in command.words)
@@ -352,6 +356,8 @@ def _unset(values: tuple[Word, ...] | None) -> list[str]:
 def _joined(before: tuple[Word, ...], word: Word) -> Word:
     """`NAME+=text`: what a variable held, with a text behind it."""
     for one in reversed(before):
+        if len(one.text) + len(word.text) > _LONGEST:
+            return one
         word = Word(one.text + word.text, one.places + word.places, word.span, (*one.unset, *word.unset))
     return word
 

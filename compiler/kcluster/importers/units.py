@@ -11,10 +11,10 @@ from kcluster.importers.words import Word
 from kcluster.values import evolve
 
 _STARTED: Final = re.compile(
-    r"^\s*(ExecStart\s*=[ \t]*[-@:+!|]*|(?:Exec|command)\s*=)((?:.*\\[ \t]*\n)*.*)$", re.MULTILINE
+    r"^[ \t]*(ExecStart\s*=[ \t]*[-@:+!|]*|(?:Exec|command)\s*=)((?:.*\\[ \t]*\n)*.*)$", re.MULTILINE
 )
-_SET: Final = re.compile(r"^\s*(?:Environment|environment)\s*=(.*)$", re.MULTILINE)
-_IMAGE: Final = re.compile(r"^\s*Image\s*=\s*(\S+)", re.MULTILINE)
+_SET: Final = re.compile(r"^[ \t]*(?:Environment|environment)\s*=(.*)$", re.MULTILINE)
+_IMAGE: Final = re.compile(r"^[ \t]*Image\s*=\s*(\S+)", re.MULTILINE)
 
 
 def read_unit(reader: Reader, root: Word) -> None:
