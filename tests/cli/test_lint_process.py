@@ -49,6 +49,8 @@ def test_wrong_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
 def test_a_command_without_its_dashes_is_told_where_it_goes(tmp_path: Path, given: tuple[str, ...]) -> None:
     ran = kcluster("lint", *given, at=tmp_path)
     assert ran.code == 2 and "a launch command" in ran.err and "behind `--`" in ran.err, ran
+    (tmp_path / "serve.sh").write_text("vllm serve Qwen/Qwen3-8B\n")
+    assert "kcluster import --lint" in kcluster("lint", "serve.sh", at=tmp_path).err
 
 
 def test_what_cannot_be_read_does_not_hide_the_rest(tmp_path: Path) -> None:

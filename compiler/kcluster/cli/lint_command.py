@@ -40,6 +40,10 @@ _COUNTED: Final = ("pretty", "concise", "json")
 """Formats that --statistics has."""
 
 
+_LAUNCHING: Final = (".sh", ".yaml", ".yml", ".service")
+"""Files that launch engines are called so, and specs are not."""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     add_paths(parser)
     parser.add_argument(
@@ -87,6 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
     specs = inputs(arguments.paths, arguments.stdin_filename, unreadable=unreadable, trace=reads)
     for line in unreadable:
         complain(line)
+    for path in arguments.paths:
+        if path.endswith(_LAUNCHING):
+            complain(f"{path} is read as a spec here; kcluster import --lint reads the launch commands in it")
     if unreadable and not specs:
         if len(arguments.paths) > 1:
             complain("a launch command goes behind `--`: kcluster lint --gpus … -- vllm serve …")
