@@ -200,3 +200,11 @@ def test_remedies_with_the_same_pins_share_one_search(monkeypatch: pytest.Monkey
     again = serve("gpus = 4 * rtx-5090", LONG, "tp = 4")
     remedies.best_here(again)
     assert len(searched) == 2, "another plan, though an equal one, is another inquiry"
+
+
+def test_the_least_hardware_of_unequal_cards() -> None:
+    """A node of two kinds of card: more of the like are looked for, and what is found serves."""
+    sla = "concurrency = 64, context = 4K, prompt = 1K, completion = 300, tokens_per_second >= 25"
+    plan = serve("gpus = [1 * rtx-pro-6000, 1 * rtx-3090]", sla, weights="bf16", model=LLAMA_8B)
+    least = least_hardware(plan)
+    assert least is not None and remedies.does(least.candidate)

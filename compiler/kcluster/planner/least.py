@@ -94,8 +94,8 @@ class _Amounts:
             cut = self.sieve(high, cards).serving()
             if cut is None:
                 break
-            least = fewest(low, high, lambda nodes, cut=cut: self.sieve(nodes, cards).serves(cut))  # type: ignore[misc]
-            assert least is not None
+            follow = fewest(low, high, lambda nodes, cut=cut: self.sieve(nodes, cards).serves(cut))  # type: ignore[misc]
+            least = high if follow is None else follow  # on unequal cards some do and all of them do not
             high = least - 1
         while least is not None and self.sieve(least, cards).choice() is None:
             least += 1  # a plan of so few nodes stops before it comes to that cut
