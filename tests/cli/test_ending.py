@@ -46,7 +46,9 @@ def test_the_version_to_a_full_disk(tmp_path: Path) -> None:
 
 def test_ctrl_c(tmp_path: Path) -> None:
     """All processes of the terminal get the signal, as from a keyboard: 130, nothing said, nobody left behind."""
-    write(tmp_path, **{f"s{number:03}": BAD.replace("8K", f"{number + 1}K") for number in range(400)})
+    write(
+        tmp_path, **{f"s{number:04}": BAD.replace("8K", f"{number + 1}K") for number in range(4000)}
+    )  # not over by then
     begun = tmp_path / "cache" / "kcluster"
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PACKAGE), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     child = subprocess.Popen(

@@ -121,3 +121,10 @@ def test_a_draft_in_dotted_flags_is_a_draft() -> None:
 )
 def test_the_size_in_a_name_against_the_cards(model: str, gpus: str, found: bool) -> None:
     assert severities(judged(f"vllm serve {model}", gpus), "KC201") == ({"warning"} if found else set())
+
+
+@pytest.mark.parametrize("version", ["0.11", "0.16"])
+def test_memory_on_limits_that_nobody_wrote_is_said(version: str) -> None:
+    """The engine's own sequences and steps leave no room beside these weights; the command says neither."""
+    text = "vllm serve openai/gpt-oss-120b"
+    assert severities(judged(text, "1 * h100-sxm", version=version), "KC201")

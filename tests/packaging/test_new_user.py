@@ -61,7 +61,7 @@ def test_the_readme_names_every_step_of_a_new_users_path(built: tuple[Path, Path
     assert "error[KC202]" in command and "--max-model-len" in command
     assert "KV cache" in said["kcluster explain"]
     fixed = next(output for _, output, line in done if "--fix" in line)
-    assert "fixed 1 finding" in fixed and "error" not in fixed.replace("0 errors", "")
+    assert "fixed 2 findings" in fixed and "error" not in fixed.replace("0 errors", "")
     assert (work / "out/README.md").is_file()
     assert "test is successful" in done[-1][1]
 

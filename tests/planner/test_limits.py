@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from kcluster.physics.cut import Cut, Load
+import pytest
+
+from kcluster.physics.cut import Cut, EngineVersion, Load
 from kcluster.physics.memory import CONTEXT_BYTES
+from kcluster.planner.case import default_utilization
 from kcluster.planner.judge import Judge
 from kcluster.planner.limits import context_of, first_limits, sequences_wanted, utilization_of
 from kcluster.planner.types import Candidate
@@ -147,3 +150,8 @@ def test_the_sampler_that_a_variable_names() -> None:
     assert kv("1") > kv("0") + GIB / 4
     memory = planned(text.replace("NAME", "OTHER")).serves[0].chosen.memory
     assert memory is not None and memory.kv_cache.value == kv("0")
+
+
+@pytest.mark.parametrize(("version", "share"), [((0, 16), 0.9), ((0, 19), 0.9), ((0, 20), 0.92), ((0, 33), 0.92)])
+def test_the_default_utilization_of_a_version(version: tuple[int, ...], share: float) -> None:
+    assert default_utilization(EngineVersion("vllm", version)) == share

@@ -37,7 +37,7 @@ LATENT = COPIES.replace("Qwen/Qwen3-30B-A3B", "deepseek-ai/DeepSeek-V3").replace
 @pytest.mark.parametrize(
     ("text", "code", "help_", "old", "new"),
     [
-        (SEQUENCES, "KC201", "fits: leave `max_num_seqs` out", "max_num_seqs = 100_000, ", ""),
+        (SEQUENCES, "KC201", "fits: `max_num_seqs = 781`", "max_num_seqs = 100_000", "max_num_seqs = 781"),
         (COPIES, "KC302", "`dcp` of 2 shares the copies", "tp = 8", "tp = 8, dcp = 2"),
         (LATENT, "KC302", "`dcp` of 2, 4 or 8 shares the latent", "tp = 8", "tp = 8, dcp = 8"),
         (DCP, "KC308", "leave `tp` and `dcp` out, and the planner cuts", "tp = 8, dcp = 2", ""),

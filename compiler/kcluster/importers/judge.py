@@ -107,13 +107,20 @@ def concerning(
             finding
             for finding in check(source)
             if _relevant(finding, imported, hardware, assumed)
-            and not (finding.severity != "error" and finding.figure and any(s.contains(finding.span) for s in taken))
+            and not (
+                finding.severity != "error"
+                and finding.code not in _FIT
+                and finding.figure
+                and any(s.contains(finding.span) for s in taken)
+            )
         )
 
     return judged
 
 
 _LIMITS: Final = ("max_num_seqs", "max_num_batched_tokens")
+_FIT: Final = ("KC201", "KC202")
+"""Whether it starts: said of whatever limits, also where the range leaves it open."""
 
 
 def _share(imported: Imported) -> bool:

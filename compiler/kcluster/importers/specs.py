@@ -19,7 +19,7 @@ from kcluster.spec.stretching import stretched_positions
 from kcluster.spec.text import SCRIPTS_OWN, refusal
 from kcluster.syntax.formatter import format_source
 from kcluster.syntax.parser import parse
-from kcluster.values import frozen
+from kcluster.values import evolve, frozen
 
 _KV: Final = {
     "auto": "auto", "bfloat16": "bf16", "float16": "fp16", "fp8": "fp8", "fp8_e4m3": "fp8", "nvfp4": "nvfp4",
@@ -225,8 +225,7 @@ def _sla(writer: Writer, launch: Launch, model: Identified, name: str, load: boo
         said = [Line(key.partition(" ")[0], value, sign=key.partition(" ")[2]) for key, value in launch.load]
         writer.block(("sla", name), f"sla {name}", [*rest, *said])
         return
-    follows = "" if launch.setting("--max-num-seqs") else "; max_num_seqs follows it"
-    lines = [Line("concurrency", "1", comment=f"a command does not say its load: set what you expect{follows}")]
+    lines = [Line("concurrency", "1", comment="a command does not say its load: set what you expect")]
     if context and ((load and setting is not None) or ((size_of(context) or _DEFAULT_CONTEXT + 1) <= _DEFAULT_CONTEXT)):
         lines.append(Line("context", context, setting.span if setting else launch.span, setting))
     writer.block(("sla", name), f"sla {name}", lines)
@@ -245,7 +244,8 @@ def _serve(
     hardware: Hardware,
     load: bool,
 ) -> None:
-    """The serve of a launch; without `load` also what the engine takes on such cards where the command says nothing."""
+    """The serve of a launch, with the sequences that the engine takes on such cards where the command says nothing; without `load` also
+    the tokens of a step."""
     path: Path = ("serve", name)
     writer.comments([*launch.notes, *(problem.message for problem in launch.problems), *_unseen(launch)])
     writer.open(path, f"serve {name}", launch.span)
@@ -276,8 +276,11 @@ def _serve(
     if several and not load and not launch.image and launch.setting("--port") is None:
         # Two servers of one machine that name no port both take this one.
         writer.line(engine, Line("port", "8000", launch.span))
-    for line in limit_defaults(launch, model, card_of(hardware), version) if not load else ():
-        writer.line(engine, line)
+    for line in limit_defaults(launch, model, card_of(hardware), version):
+        if not load:
+            writer.line(engine, line)
+        elif line.key == "max_num_seqs" and not launch.load:
+            writer.line(engine, evolve(line, comment="not given: the engine's own; left out, it follows the SLA"))
     arguments = list(_arguments(launch, model, used))
     if arguments:
         writer.block((*engine, "args"), "args", arguments, launch.span)

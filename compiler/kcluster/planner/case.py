@@ -164,11 +164,16 @@ def load_of(sla: SlaSpec | None) -> Load:
     )
 
 
+LARGER_SHARE_SINCE: Final = (0, 20)
+
+
 def default_utilization(engine: EngineVersion) -> float:
-    """The share of a card that the engine takes when nobody says: its own default by version (vLLM: 0.9, since 0.2x 0.92);
-    where its table has none, 0.9."""
+    """The share of a card that the engine takes when nobody says: its own default by version (vLLM: 0.9, since 0.20 0.92, by a
+    log of 0.20.1 whose command names none); where its table has none, 0.9."""
     from kcluster.catalog.engines import flag_table
 
+    if engine.name == "vllm" and not engine.at_least(*LARGER_SHARE_SINCE):
+        return 0.9
     table = flag_table(engine.name, engine.version)
     flag = table.find("--gpu-memory-utilization") if table else None
     try:

@@ -150,6 +150,20 @@ def without_limits(serve: ServePlan) -> Candidate | None:
     return None if any(found.code == "KC201" for found in candidate.violations) else candidate
 
 
+def fewer_sequences(serve: ServePlan) -> int | None:
+    """How many sequences the chosen cut starts with where it does not with those that are pinned, by halves; None where it never does,
+    or where none are pinned."""
+    inquiry = _inquiry(serve)
+    sequences = inquiry.case.pins.max_num_seqs or 1
+    while sequences > 1:
+        sequences //= 2
+        judge = inquiry.judge(evolve(inquiry.case.pins, max_num_seqs=sequences))
+        candidate = judge.candidate(serve.chosen.cut, serve.chosen.limits.kv_format)
+        if candidate.fits == "yes" and not _errors(candidate):
+            return sequences
+    return None
+
+
 _MEMORY_CODES: Final = ("KC201", "KC202", "KC203", "KC204", "KC205", "KC207")
 
 

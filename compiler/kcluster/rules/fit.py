@@ -69,8 +69,13 @@ def weights_do_not_fit(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def _fitting_cuts(serve: ServePlan, violation: Violation) -> Iterable[str]:
+    from kcluster.planner.remedies import fewer_sequences
+
     limits = _too_large(serve)
-    return (f"fits: leave {quoted(limits, 'and')} out",) if limits else ways.fitting_cuts(serve)
+    if not limits:
+        return ways.fitting_cuts(serve)
+    fewer = fewer_sequences(serve)
+    return (f"fits: `max_num_seqs = {fewer}`" if fewer else f"fits: leave {quoted(limits, 'and')} out",)
 
 
 def _too_large(serve: ServePlan) -> tuple[str, ...]:

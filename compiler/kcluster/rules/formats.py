@@ -276,8 +276,9 @@ def starts_only_here(plan: Plan) -> Iterator[Diagnostic]:
       model = llama, hardware = box, sla = team
       parallel { tp = 2 }
       engine vllm {
-        version      = "0.19"   #! KC806
-        max_num_seqs = 128      #! KC207
+        version                = "0.19"   #! KC806
+        gpu_memory_utilization = 0.92
+        max_num_seqs           = 128      #! KC207
       }
     }
     ```
