@@ -50,7 +50,14 @@ def _prepare(front: Front) -> str:
 def _reload() -> str:
     return (
         'check() { (cd "$run" && haproxy -c -dW -f "$conf"); }\n'
-        'signal() { kill -s "$1" "$(cat "$run/haproxy.pid")"; }\n'
+        "signal() { # the pid file is empty for a moment while HAProxy reloads\n"
+        "  local pid=''\n"
+        "  for _ in {1..50}; do\n"
+        '    pid=$(cat "$run/haproxy.pid" 2>/dev/null) && [[ -n $pid ]] && break\n'
+        "    sleep 0.1\n"
+        "  done\n"
+        '  kill -s "$1" "${pid:?is missing: HAProxy does not run from $run}"\n'
+        "}\n"
     )
 
 
