@@ -10,7 +10,7 @@ import stat
 
 try:
     from _blake2 import blake2b  # the same function without hashlib, which loads OpenSSL
-except ImportError:  # pragma: no cover
+except ImportError:  # an interpreter without CPython's own module
     from hashlib import blake2b
 
 SUFFIX = ".kcluster"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import runpy
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from kcluster import cache as cache_module
+from kcluster import reads
 from kcluster.cache import Cache, folder_of, installation
 from kcluster.cli.common import Input
 from kcluster.cli.linting import judge, source_of
@@ -310,3 +314,12 @@ def test_roots_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path / "a")
     assert specs_below(".") == ["b/c.kcluster", "b-c.kcluster", "b.kcluster"]
     assert specs_below("b/") == ["b/c.kcluster"]
+
+
+def test_names_of_bytes_are_the_same_where_the_interpreter_lacks_its_own_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "_blake2", None)
+    other = runpy.run_path(reads.__file__)
+    assert other["blake2b"] is hashlib.blake2b
+    assert other["digest"](b"text") == digest(b"text")
