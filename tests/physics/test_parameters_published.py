@@ -66,12 +66,12 @@ def test_active_parameters_are_near_the_stated_ones() -> None:
         if match is not None and row["published_active_params"]:
             active = parameters(match.architecture).active.value
             off[row["id"]] = active / row["published_active_params"] - 1
-    # nominal figures are rounded to a billion and count embeddings or not: half of them within 3 %, none beyond a fifth
+    # nominal figures are rounded to a billion and count embeddings or not: half of them within 5 %, none beyond a fifth
     sizes = sorted(abs(value) for value in off.values())
     assert len(sizes) >= 30
     assert sizes[len(sizes) // 2] < 0.05
-    assert all(abs(value) < 0.25 for value in off.values()), {
-        key: value for key, value in off.items() if abs(value) >= 0.25
+    assert all(abs(value) < 0.2 for value in off.values()), {
+        key: value for key, value in off.items() if abs(value) >= 0.2
     }
 
 
