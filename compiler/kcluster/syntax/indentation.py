@@ -14,6 +14,8 @@ from kcluster.values import frozen
 _TAB: Final = 8
 _AHEAD: Final = 64
 """Tokens of one line that are looked at ahead: a longer line is read without."""
+_BLOCK: Final = 256
+"""Tokens of a block behind a `}` that are looked at ahead."""
 _BODY: Final = 4096
 """Tokens of a block without a head that are looked back over."""
 _OPERATOR: Final = tuple([operator] for operator in OPERATORS)
@@ -248,7 +250,7 @@ class Matcher:
         elif self._extra and top.line == self._line and not self._first and self._closed_later("LBRACE"):
             self._extra -= 1
             self._drop(token, f"the block `{top.head}` goes on behind it")
-        elif self._extra and self._first and self._indent > top.indent:
+        elif self._extra and self._first and (self._indent > top.indent or self._goes_on_behind(top.indent)):
             self._extra -= 1
             self._drop(token, f"the block `{top.head}` goes on below, by the indentation")
         else:
@@ -258,6 +260,26 @@ class Matcher:
         """Whether the block at hand does not need to be closed on this line, or is so further on."""
         block = next((open_ for open_ in reversed(self._open) if open_.is_brace), None)
         return block is None or block.line != self._line or self._closed_later("LBRACE")
+
+    def _goes_on_behind(self, indent: int) -> bool:
+        """Whether a statement follows this `}` on its line, after which lines stand deeper still than the block that it would close."""
+        coming = self._tokens[self._at + 1 : self._at + 1 + _BLOCK]
+        if not coming or coming[0].type not in NAMES:
+            return False
+        depth, line, first = 0, indent, False
+        for token in coming:
+            if token.type == NEWLINE:
+                line, first = len(token.text[token.text.rindex("\n") + 1 :].expandtabs(_TAB)), True
+                if not depth:
+                    return line > indent
+                continue
+            depth += (token.type in OPENERS) - (token.type in CLOSERS)
+            if not depth and first:
+                return line > indent
+            if depth < 0:
+                return False
+            first = False
+        return False
 
     def _closed_later(self, opener: str) -> bool:
         """Whether the closing bracket of an open one stands further on in this line."""
