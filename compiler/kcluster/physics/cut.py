@@ -14,7 +14,7 @@ StateMode = Literal["none", "align", "all"]
 one for every block."""
 
 
-@frozen
+@frozen(cache_hash=True)
 class Cut:
     """One engine's cut. `replicas` of it stand behind the router.
 
@@ -55,7 +55,7 @@ ENGINE_NAMES: Final = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-L
 """What people call each engine."""
 
 
-@frozen
+@frozen(cache_hash=True)
 class EngineVersion:
     """An engine and its version, for thresholds: `EngineVersion("vllm", (0, 33)) >= (0, 21)` is asked as `at_least(0, 21)`."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from kcluster.units import Figure
-from kcluster.values import frozen
+from kcluster.values import field, frozen
 
 BusKind = Literal["pcie", "nvlink", "nvlink-bridge", "xgmi", "roce-mesh"]
 NetworkKind = Literal["ethernet", "roce", "infiniband"]
@@ -106,10 +106,11 @@ class Cluster:
 
     nodes: tuple[Node, ...]
     reserved: float = 0.0
+    gpus: int = field(init=False, repr=False, eq=False)
+    """Cards of all nodes together."""
 
-    @property
-    def gpus(self) -> int:
-        return sum(len(node.cards) for node in self.nodes)
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "gpus", sum(len(node.cards) for node in self.nodes))
 
 
 @frozen

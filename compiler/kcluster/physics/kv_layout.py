@@ -44,7 +44,7 @@ def _ceil(value: int, by: int) -> int:
     return -(-value // by)
 
 
-@frozen
+@frozen(cache_hash=True)
 class KvGroup:
     """Layers that share one block table. `span` is the window or chunk in tokens, or the blocks that a sequence's recurrent
     state holds whatever its length; `block` the tokens of one block on one rank, 0 for states that do not grow with the
@@ -218,8 +218,14 @@ def _together(caches: list[_LayerCache]) -> Figure:
 
 def _by_figure(caches: list[_LayerCache]) -> dict[Figure, list[_LayerCache]]:
     found: dict[Figure, list[_LayerCache]] = {}
+    known: dict[
+        int, list[_LayerCache]
+    ] = {}  # like layers mostly have one figure, whose hash goes through all its inputs
     for cache in caches:
-        found.setdefault(cache.figure, []).append(cache)
+        members = known.get(id(cache.figure))
+        if members is None:
+            members = known[id(cache.figure)] = found.setdefault(cache.figure, [])
+        members.append(cache)
     return found
 
 

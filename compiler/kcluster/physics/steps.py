@@ -155,8 +155,11 @@ def _parts(engine: Engine, batch: float) -> dict[str, float]:
         if batch > 1:
             parts["prefill"] += many * _prefill_share(engine, stage, micro, linear, reduce) * (1 - 1 / batch)
     tokens = micro.everyone
-    parts["alltoall"] = alltoall_step(engine.arch, engine.cut, engine.links, tokens, engine.constants).value
-    parts["pipeline"] = pipeline_seconds(engine.arch, engine.cut, engine.links, micro.tokens, engine.constants).value
+    links = engine.links
+    if links.experts is not None:
+        parts["alltoall"] = alltoall_step(engine.arch, engine.cut, links, tokens, engine.constants).value
+    if links.boundary is not None:
+        parts["pipeline"] = pipeline_seconds(engine.arch, engine.cut, links, micro.tokens, engine.constants).value
     parts["step"] = evaluate(
         STEP,
         stages=engine.cut.pp,

@@ -36,7 +36,7 @@ _SPARSE_TOKENS: Final = 2048
 _SPARSE_ENTRIES: Final = 512
 
 
-@frozen
+@frozen(cache_hash=True)
 class LayerWork:
     """One kind of layer on one rank, `count` of them in the stage.
 

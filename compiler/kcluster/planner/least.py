@@ -55,14 +55,15 @@ def least_hardware(serve: ServePlan) -> Hardware | None:
     """The fewest cards of the first node's kind, in whole nodes or as a smaller or fuller node, on which a plan meets every bound
     and holds the typical load; None where even many times the nodes do not. A fuller node comes before more nodes: a network
     and machines around them cost more than a card."""
-    case = released(case_of(serve.serve))
+    own = case_of(serve.serve)
+    case = released(own)
     if not case.cluster.nodes or not case.cluster.nodes[0].cards:
         return None
-    amounts = _Amounts(case)
+    amounts = _Amounts(case, _hopeless(serve, own, case))
     present, cards = len(case.cluster.nodes), len(case.cluster.nodes[0].cards)
     # What comes first is tried first, the smaller searches before the larger: what is found ends the rest.
     sizes = sorted({cards, *(size for size in (1, 2, 4, MOST_CARDS) if size <= MOST_CARDS)})
-    one = next((size for size in sizes if amounts.sieve(1, size).serving() is not None), None)
+    one = next((size for size in sizes if amounts.serving(1, size) is not None), None)
     within = amounts.fewest(2, present, cards) if present > 1 and not (one is not None and one <= 2 * cards) else None
     if within is not None and (one is None or within * cards < one):
         return amounts.hardware(within, cards)
@@ -75,8 +76,9 @@ def least_hardware(serve: ServePlan) -> Hardware | None:
 class _Amounts:
     """Amounts of the hardware of a case, each asked about once."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, hopeless: tuple[int, int] | None) -> None:
         self.case = case
+        self._hopeless = hopeless
         self._known = Known()
         self._sieves: dict[tuple[int, int], Sieve] = {}
 
@@ -86,12 +88,15 @@ class _Amounts:
             self._sieves[nodes, cards] = Sieve(evolve(self.case, cluster=cluster), self._known)
         return self._sieves[nodes, cards]
 
+    def serving(self, nodes: int, cards: int) -> Cut | None:
+        return None if (nodes, cards) == self._hopeless else self.sieve(nodes, cards).serving()
+
     def fewest(self, low: int, high: int, cards: int) -> int | None:
         """The fewest nodes in [low, high] that serve: a cut that serves on many is followed down to the fewest on which it does, then
         one is looked for that serves on still fewer."""
         least = None
         while high >= low:
-            cut = self.sieve(high, cards).serving()
+            cut = self.serving(high, cards)
             if cut is None:
                 break
             follow = fewest(low, high, lambda nodes, cut=cut: self.sieve(nodes, cards).serves(cut))  # type: ignore[misc]
@@ -105,6 +110,19 @@ class _Amounts:
         choice = self.sieve(nodes, cards).choice()
         assert choice is not None
         return Hardware(nodes, cards, choice)
+
+
+def _hopeless(serve: ServePlan, own: Case, case: Case) -> tuple[int, int] | None:
+    """Nodes and cards of each that there are, where the plan on them has judged every cut that would be judged again and none does."""
+    first, *others = case.cluster.nodes
+    alike = all((node.cards, node.bus, node.network) == (first.cards, first.bus, first.network) for node in others)
+    if own.pins != case.pins or not alike:
+        return None
+    candidates = (serve.chosen, *(other.candidate for other in serve.alternatives))
+    kv_format = kv_formats(case)[0]
+    if any(one.limits.kv_format == kv_format and does(one) for one in candidates):
+        return None
+    return len(case.cluster.nodes), len(first.cards)
 
 
 def most_nodes(present: int) -> int:
@@ -144,13 +162,16 @@ class Sieve(Judge):
     def __init__(self, case: Case, known: Known) -> None:
         super().__init__(case, known.fits)
         self._known = known
+        node = case.cluster.nodes[0]
         self._nodes = len(case.cluster.nodes)
-        self._size = len(case.cluster.nodes[0].cards)
-        self._largest = max(case.cluster.nodes[0].cards, key=lambda card: card.memory.value)
-        network = case.cluster.nodes[0].network
-        self._rdma = network is not None and network.rdma
+        self._size = len(node.cards)
+        self._largest = max(node.cards, key=lambda card: card.memory.value)
+        self._rdma = node.network is not None and node.network.rdma
         self._fewest = fewest_cards(case, self._largest)
+        joined_alike = not node.bus.groups and not node.bus.pairs and len({card.id for card in node.cards}) == 1
+        self._like = 0 if joined_alike else self._size
         self._first_placed: dict[tuple[int, int, int], EnginePlacement | None] = {}
+        self._choice: list[Candidate | None] = []
 
     def serving(self) -> Cut | None:
         """The cut of one engine that meets every bound and holds the typical load on this hardware; None where none does."""
@@ -183,7 +204,10 @@ class Sieve(Judge):
 
     def choice(self) -> Candidate | None:
         """The plan on this hardware; None where it does not serve."""
-        return _first(self.case, [one for one in judged(self, kv_formats(self.case)[0]) if does(one)])
+        if not self._choice:
+            doing = [one for one in judged(self, kv_formats(self.case)[0]) if does(one)]
+            self._choice.append(_first(self.case, doing))
+        return self._choice[0]
 
     def barred(self, cut: Cut, kv_format: KvFormat) -> Candidate | None:
         if cut.engine_gpus < self._fewest:
@@ -250,10 +274,10 @@ class Sieve(Judge):
         return evolve(self._engine(key, limits), limits=limits)
 
     def _key(self, cut: Cut) -> EngineKey | None:
-        """All that an engine's time alone depends on: its shape, the cards of a node, and over how many nodes it is spread; None
-        without a place."""
+        """All that an engine's time alone depends on: its shape, the cards of a node (within one that joins all of them alike, no
+        matter how many), and over how many nodes it is spread; None without a place."""
         if cut.engine_gpus <= self._size:
-            return (cut, self._size, 1)
+            return (cut, self._like, 1)
         engine = self._engine_placed(cut)
         return (cut, self._size, len(engine.nodes)) if engine is not None else None
 

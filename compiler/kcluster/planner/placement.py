@@ -9,6 +9,8 @@ are taken first, equal ones in the order of the spec, so that the same cluster g
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from functools import cached_property
+from typing import Final
 
 from kcluster.physics.hardware import Card, Cluster, EnginePlacement, Node, Place
 from kcluster.values import frozen
@@ -32,22 +34,44 @@ class Topology:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self._places = tuple(
-            tuple(Place(node, gpu) for gpu in range(len(machine.cards))) for node, machine in enumerate(cluster.nodes)
-        )
-        self._kind_of_node = _kinds_of_nodes(cluster.nodes)
-        self._order = sorted(
-            range(len(cluster.nodes)), key=lambda index: (*_node_strength(cluster.nodes[index]), index)
-        )
-        self._mixed = len({card.id for node in cluster.nodes for card in node.cards}) > 1
+        self._even = _is_even(cluster)
         self._placed: dict[tuple[int, int, int], Placed] = {}
+
+    @cached_property
+    def _places(self) -> tuple[tuple[Place, ...], ...]:
+        return tuple(
+            tuple(Place(node, gpu) for gpu in range(len(machine.cards)))
+            for node, machine in enumerate(self.cluster.nodes)
+        )
+
+    @cached_property
+    def _kind_of_node(self) -> tuple[int, ...]:
+        return _kinds_of_nodes(self.cluster.nodes)
+
+    @cached_property
+    def _order(self) -> list[int]:
+        nodes = self.cluster.nodes
+        return sorted(range(len(nodes)), key=lambda index: (*_node_strength(nodes[index]), index))
+
+    @cached_property
+    def _mixed(self) -> bool:
+        return not self._even and len({card.id for node in self.cluster.nodes for card in node.cards}) > 1
 
     def place(self, tp: int, pp: int, dp: int) -> Placed:
         """As many engines of this shape as the cluster holds; none where it holds none."""
         key = (tp, pp, dp)
         found = self._placed.get(key)
         if found is None:
-            found = self._placed[key] = self._place(tp, pp, dp)
+            found = self._placed[key] = self._placed_evenly(key) if self._even else self._place(tp, pp, dp)
+        return found
+
+    def _placed_evenly(self, shape: tuple[int, int, int]) -> Placed:
+        """The same among equal cards of equal nodes, where it is a matter of numbers alone."""
+        nodes = self.cluster.nodes
+        key = (len(nodes), len(nodes[0].cards), *shape)
+        found = _evenly.get(key)
+        if found is None:
+            found = _evenly.keep(key, self._place(*shape), self.cluster.gpus)
         return found
 
     def steps(self, placed: Placed) -> tuple[int, ...]:
@@ -188,6 +212,41 @@ class Topology:
 
     def _weakest(self, groups: Sequence[Group]) -> tuple[float, float]:
         return max(_card_strength(self.cluster.nodes[node].cards[gpu]) for group in groups for node, gpu in group)
+
+
+class _Kept(dict[tuple[int, int, int, int, int], Placed]):
+    """Placements by numbers alone: nodes, cards of each, tp, pp, dp."""
+
+    MOST: Final = 50_000
+    """Cards of all that are kept, some 100 bytes each."""
+    cards = 0
+
+    def keep(self, key: tuple[int, int, int, int, int], placed: Placed, cards: int) -> Placed:
+        if self.cards > self.MOST:
+            self.clear()
+            self.cards = 0
+        self.cards += cards
+        self[key] = placed
+        return placed
+
+
+_evenly: Final = _Kept()
+
+
+def _is_even(cluster: Cluster) -> bool:
+    """Whether all nodes and cards are the same, as those of one line of a spec are, and no bus joins some cards more than others."""
+    if not cluster.nodes or not cluster.nodes[0].cards:
+        return False
+    first = cluster.nodes[0]
+    card, bus, cards = first.cards[0], first.bus, len(first.cards)
+    if bus.groups or bus.pairs or any(other is not card for other in first.cards):
+        return False
+    return all(
+        node.bus is bus
+        and node.network is first.network
+        and (node.cards is first.cards or (len(node.cards) == cards and all(other is card for other in node.cards)))
+        for node in cluster.nodes
+    )
 
 
 def first_engine(cluster: Cluster, tp: int, pp: int, dp: int) -> EnginePlacement | None:
