@@ -12,6 +12,7 @@ Inside, everything is in SI base units: bytes, seconds, FLOP, tokens. GB is 10^9
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import CodeType
 from typing import Final, Literal, TypeAlias
 
@@ -98,6 +99,7 @@ _FUNCTIONS: Final[dict[str, object]] = {
     "sqrt": math.sqrt,
 }
 _compiled: dict[str, CodeType] = {}
+_evaluators: dict[str, Callable[..., float]] = {}
 
 
 def derive(name: str, unit: Unit, formula: str, /, *, source: str = "", **inputs: Number) -> Figure:
@@ -122,12 +124,15 @@ def derive(name: str, unit: Unit, formula: str, /, *, source: str = "", **inputs
     return Figure(name, eval(code, _FUNCTIONS, values), unit, formula, tuple(inputs.items()), source)
 
 
-def evaluate(formula: str, /, **inputs: float) -> float:
-    """The value of a formula without a figure around it: for searches that ask for it many times and then `derive` it once."""
-    code = _compiled.get(formula)
-    if code is None:
-        code = _compiled[formula] = compile(formula, "<formula>", "eval")
-    return float(eval(code, _FUNCTIONS, inputs))
+def evaluator(formula: str, /) -> Callable[..., float]:
+    """A function of a formula's names, all given by keyword, that gives its value without a figure around it: for searches that ask
+    for it many times and then `derive` it once."""
+    found = _evaluators.get(formula)
+    if found is None:
+        names = [name for name in compile(formula, "<formula>", "eval").co_names if name not in _FUNCTIONS]
+        text = f"lambda {', '.join(('*', *names)) if names else ''}: {formula}"
+        found = _evaluators[formula] = eval(compile(text, "<formula>", "eval"), _FUNCTIONS)
+    return found
 
 
 def show_formula(formula: str) -> str:

@@ -22,7 +22,7 @@ from kcluster.physics.memory import memory
 from kcluster.physics.performance import performance
 from kcluster.physics.results import Performance
 from kcluster.physics.work import TOUCHED, kv_read_bytes, stage_work
-from kcluster.units import GB, evaluate, given
+from kcluster.units import GB, evaluator, given
 from tests.physics import shapes
 
 CONSTANTS = time_constants()
@@ -150,9 +150,9 @@ def test_scaling_on_nvlink_is_what_sweeps_show() -> None:
 
 def test_experts_touched() -> None:
     # 128 experts of which 8: one token touches 8, two 8 + 8 × (1 − 1/16) = 15.5, very many all
-    assert evaluate(TOUCHED, experts=128, taken=8, tokens=1) == pytest.approx(8)
-    assert evaluate(TOUCHED, experts=128, taken=8, tokens=2) == pytest.approx(15.5)
-    assert evaluate(TOUCHED, experts=128, taken=8, tokens=4096) == pytest.approx(128)
+    assert evaluator(TOUCHED)(experts=128, taken=8, tokens=1) == pytest.approx(8)
+    assert evaluator(TOUCHED)(experts=128, taken=8, tokens=2) == pytest.approx(15.5)
+    assert evaluator(TOUCHED)(experts=128, taken=8, tokens=4096) == pytest.approx(128)
     one = predict(QWEN_MOE, "fp8", box("h200-sxm", 1), Cut(), load(1))
     many = predict(QWEN_MOE, "fp8", box("h200-sxm", 1), Cut(), load(64))
     assert 5 < many.step.weights.value / one.step.weights.value < 16

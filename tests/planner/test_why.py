@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from kcluster.physics.results import Memory
-from kcluster.units import Figure, evaluate
+from kcluster.units import Figure, evaluator
 from tests.planner.planner_cases import planned
 
 SPEC = """
@@ -63,6 +63,6 @@ def test_a_derivation_adds_up(id: str, weights: str, cards: str, cut: str, versi
         named = set(re.findall(r"[A-Za-z_]\w*", figure.formula)) - FUNCTIONS
         assert named == set(inputs), figure
         if figure.name != "kv.blocks":  # the least of all stages
-            assert evaluate(figure.formula, **inputs) == pytest.approx(figure.value, rel=1e-12), figure
+            assert evaluator(figure.formula)(**inputs) == pytest.approx(figure.value, rel=1e-12), figure
         checked += 1
     assert checked > 20

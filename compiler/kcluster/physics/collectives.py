@@ -14,7 +14,7 @@ from typing import Final
 from kcluster.physics.hardware import Cluster, Place
 from kcluster.physics.time_constants import CollectivePath, CollectiveTable, TimeConstants
 from kcluster.physics.topology import Group, group_of
-from kcluster.units import Figure, derive, evaluate, given
+from kcluster.units import Figure, derive, evaluator, given
 
 # The engine's own all-reduce (vLLM, custom_all_reduce): these world sizes, one node, messages up to 8 MiB, and more than two
 # ranks only where every pair has a direct link.
@@ -119,8 +119,7 @@ def allreduce_value(size: float, group: Group, constants: TimeConstants, *, eage
     seconds = 0.0
     network = group.network
     if network is not None:
-        seconds = evaluate(
-            BETWEEN,
+        seconds = evaluator(BETWEEN)(
             hops=2 * math.ceil(math.log2(group.nodes)),
             latency=network.latency.value,
             ranks=group.ranks,
@@ -132,8 +131,7 @@ def allreduce_value(size: float, group: Group, constants: TimeConstants, *, eage
         return seconds
     table, _ = _table(group, constants)
     whole, latency = table.at(group.local, size)
-    return seconds + evaluate(
-        WITHIN,
+    return seconds + evaluator(WITHIN)(
         latency=latency,
         measured=whole,
         slower=_slower(group, table),

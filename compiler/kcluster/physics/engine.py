@@ -14,7 +14,7 @@ from kcluster.physics.time_constants import TimeConstants
 from kcluster.physics.topology import Group
 from kcluster.physics.weights import stage_layers
 from kcluster.physics.work import StageWork, stage_attention_flops, stage_context_bytes, stage_kv_bytes, stage_work
-from kcluster.units import Figure, evaluate, given
+from kcluster.units import Figure, evaluator, given
 from kcluster.values import evolve, frozen
 
 FIXED: Final = (
@@ -161,8 +161,7 @@ def _fixed(
     work: StageWork, fmt: WeightFormat, limits: Limits, speed: Rates, last: bool, constants: TimeConstants
 ) -> float:
     """Seconds of fixed cost of a stage's layers; drafting runs one layer a drafted token, as multi-token prediction and EAGLE do."""
-    return evaluate(
-        FIXED,
+    return evaluator(FIXED)(
         layers=work.count - work.moe_count + (limits.speculative_tokens if last else 0),
         layer=constants.layer.value,
         moe_layers=work.moe_count,

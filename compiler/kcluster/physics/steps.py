@@ -20,7 +20,7 @@ from kcluster.physics.engine import Engine, Stage
 from kcluster.physics.results import StepTime
 from kcluster.physics.time_constants import Residual
 from kcluster.physics.work import TOUCHED
-from kcluster.units import Figure, Unit, derive, evaluate, given
+from kcluster.units import Figure, Unit, derive, evaluator, given
 from kcluster.values import frozen
 
 READING: Final = "plain / read_plain + packed / read_packed + experts / read_experts"
@@ -56,7 +56,7 @@ def _touched(stage: Stage, tokens: float) -> float:
     total = 0.0
     for layer in stage.work.layers:
         if layer.moe:
-            touched = evaluate(TOUCHED, experts=layer.experts, taken=layer.taken, tokens=tokens)
+            touched = evaluator(TOUCHED)(experts=layer.experts, taken=layer.taken, tokens=tokens)
             total += layer.count * layer.expert_bytes * touched / stage.work.expert_ranks
     return total
 
@@ -87,21 +87,25 @@ def _linear_inputs(engine: Engine, stage: Stage, batch: _Batch) -> tuple[dict[st
 def _linear(engine: Engine, stage: Stage, batch: _Batch) -> float:
     reading, arithmetic = _linear_inputs(engine, stage, batch)
     speed = stage.rates
-    read = evaluate(
-        READING,
+    read = evaluator(READING)(
+        plain=reading["plain"],
+        packed=reading["packed"],
+        experts=reading["experts"],
         read_plain=speed.read_plain.value,
         read_packed=speed.read_packed.value,
         read_experts=speed.read_experts.value,
-        **reading,
     )
-    compute = evaluate(
-        ARITHMETIC,
+    compute = evaluator(ARITHMETIC)(
+        tokens=arithmetic["tokens"],
+        plain_flops=arithmetic["plain_flops"],
+        packed_flops=arithmetic["packed_flops"],
+        expert_flops=arithmetic["expert_flops"],
+        attention=arithmetic["attention"],
         compute_plain=speed.compute_plain.value,
         compute_packed=speed.compute_packed.value,
         compute_experts=speed.compute_experts.value,
-        **arithmetic,
     )
-    return evaluate(LINEAR, reading=read, arithmetic=compute)
+    return evaluator(LINEAR)(reading=read, arithmetic=compute)
 
 
 def _allreduce(engine: Engine, stage: Stage, tokens: float) -> float:
@@ -145,8 +149,8 @@ def _parts(engine: Engine, batch: float) -> dict[str, float]:
         many = stage.count
         linear = _linear(engine, stage, micro)
         parts["weights"] += many * linear
-        parts["kv"] += many * evaluate(
-            KV, sequences=micro.sequences, kv_bytes=stage.kv_bytes, read_kv=stage.rates.read_kv.value
+        parts["kv"] += many * evaluator(KV)(
+            sequences=micro.sequences, kv_bytes=stage.kv_bytes, read_kv=stage.rates.read_kv.value
         )
         reduce = _allreduce(engine, stage, micro.tokens)
         parts["allreduce"] += many * _reduces(engine, stage) * reduce
@@ -160,8 +164,7 @@ def _parts(engine: Engine, batch: float) -> dict[str, float]:
         parts["alltoall"] = alltoall_step(engine.arch, engine.cut, links, tokens, engine.constants).value
     if links.boundary is not None:
         parts["pipeline"] = pipeline_seconds(engine.arch, engine.cut, links, micro.tokens, engine.constants).value
-    parts["step"] = evaluate(
-        STEP,
+    parts["step"] = evaluator(STEP)(
         stages=engine.cut.pp,
         step=engine.step_cost.value,
         together=engine.together.value,

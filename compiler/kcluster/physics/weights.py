@@ -115,21 +115,18 @@ def _cut(size: int, units: int, ways: int) -> int:
 def _rank_layer(layer: Layer, hidden: int, fmt: WeightFormat, dense: bool, shares: _Shares) -> Figure:
     """One layer on the fullest rank."""
     terms: list[tuple[str, Figure]] = []
+    shapes = [(tensor, _rank_shape(tensor, shares, fmt, dense)) for tensor in layer_tensors(layer, hidden)]
     for part in PARTS:
         part_terms = [
-            (key(tensor.name), tensor_bytes(tensor, fmt, dense, *_rank_shape(tensor, shares, fmt, dense)))
-            for tensor in layer_tensors(layer, hidden)
+            (key(tensor.name), tensor_bytes(tensor, fmt, dense, *shape))
+            for tensor, shape in shapes
             if tensor.part == part
         ]
         if part == "attention":
             part_terms += _absorbed(layer, fmt, dense, shares)
         if part_terms:
             terms.append((part, add(f"{part} of a layer, per GPU", "bytes", part_terms)))
-    held = rests(
-        item
-        for tensor in layer_tensors(layer, hidden)
-        for item in _stored(tensor, fmt, dense, *_rank_shape(tensor, shares, fmt, dense))
-    )
+    held = rests(item for tensor, shape in shapes for item in _stored(tensor, fmt, dense, *shape))
     if held:
         terms.append(("allocator", add("what the allocator rounds up in a layer", "bytes", held)))
     return add("a layer, per GPU", "bytes", terms)
