@@ -66,8 +66,10 @@ else:
 
     def evolve(value: Any, /, **changes: Any) -> Any:
         cls = value.__class__
-        aliases, taken = cls.__value_given__
-        return cls(**{**dict(zip(aliases, taken(value), strict=True)), **changes})
+        for row in cls.__value_fields__:
+            if row.init and row.alias not in changes:
+                changes[row.alias] = getattr(value, row.name)
+        return cls(**changes)
 
     def _made(cls: type, is_frozen: bool, eq: bool, cache_hash: bool) -> type:
         """The class once more, with slots and the methods of a value."""
@@ -80,8 +82,6 @@ else:
         body["__slots__"] = (*names, _HASH) if cache_hash else tuple(names)
         body["__match_args__"] = tuple(row.name for row in rows if row.init)
         body["__value_fields__"] = rows
-        given = [row for row in rows if row.init]
-        body["__value_given__"] = (tuple(row.alias for row in given), _all([row.name for row in given]))
         body["__attrs_attrs__"] = _ATTRIBUTES
         body.setdefault("__repr__", _repr)
         body["__getstate__"], body["__setstate__"] = _get_state, _set_state
@@ -150,12 +150,6 @@ else:
         text = f"def __init__({', '.join(parameters)}):\n{''.join(lines) or '    pass'}\n"
         module = compile(text, "<a value>", "exec", dont_inherit=True)
         return next(part for part in module.co_consts if isinstance(part, CodeType))
-
-    def _all(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-        """The fields of these names together."""
-        if len(names) > 1:
-            return attrgetter(*names)
-        return lambda value: tuple(getattr(value, name) for name in names)
 
     def _key(names: list[str]) -> Callable[[Any], Any]:
         return attrgetter(*names) if names else (lambda value: ())

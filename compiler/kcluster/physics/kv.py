@@ -7,6 +7,7 @@ offered here too.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from functools import lru_cache
 from typing import Final
 
@@ -126,13 +127,14 @@ def _token_parts(
     members = list(arch.layers[start : start + layers[stage]])
     if stage == len(layers) - 1:
         members += drafter
+    times = Counter(map(id, members))  # like layers mostly are one object, and quicker found by it
     counts: dict[GroupedAttention | LatentAttention, int] = {}
-    for layer in members:
+    for layer in {id(layer): layer for layer in members}.values():
         for mixer in layer.mixers:
             if isinstance(mixer, LatentAttention) or (
                 isinstance(mixer, GroupedAttention) and not (mixer.no_kv or mixer.cross)
             ):
-                counts[mixer] = counts.get(mixer, 0) + 1
+                counts[mixer] = counts.get(mixer, 0) + times[id(layer)]
     parts = {}
     for index, (mixer, count) in enumerate(counts.items()):
         name = "layers" if len(counts) == 1 else f"layers_{index + 1}"

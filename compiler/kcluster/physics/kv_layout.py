@@ -253,12 +253,14 @@ def _layer_caches(
     drafter: tuple[Layer, ...],
     card: Card | None,
 ) -> list[_LayerCache]:
-    known: dict[tuple[Layer, int], list[_LayerCache]] = {}
+    known: dict[tuple[int, int], list[_LayerCache]] = {}  # like layers mostly are one object, and quicker found by it
     caches = []
-    for placed in _placed(arch, stages, drafter):
-        if placed not in known:
-            known[placed] = _caches_of(*placed, arch, tp, kv_format, block, states, card)
-        caches += known[placed]
+    for layer, stage in _placed(arch, stages, drafter):
+        found = known.get((id(layer), stage))
+        if found is None:
+            found = _caches_of(layer, stage, arch, tp, kv_format, block, states, card)
+            known[id(layer), stage] = found
+        caches += found
     return caches
 
 
