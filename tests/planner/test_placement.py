@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from attrs import evolve
 
 from kcluster.physics.hardware import Cluster, EnginePlacement, Node
@@ -94,3 +95,13 @@ def test_nodes_that_differ_in_their_address_only_are_alike() -> None:
     machines = cluster(3, 2, "l4")
     renamed = Cluster(tuple(evolve(node, host=f"10.0.0.{i}") for i, node in enumerate(machines.nodes)))
     assert Topology(renamed).place(2, 1, 1).kinds == (0,)
+
+
+@pytest.mark.parametrize("nodes, cards", [(1, 1), (1, 4), (3, 2), (4, 8)])
+def test_equal_nodes_are_placed_as_one_by_one(nodes: int, cards: int) -> None:
+    """What is kept of equal cards on equal nodes, whatever they are, against a cluster of which nobody sees that they are equal."""
+    machines = cluster(nodes, cards, "l4")
+    apart = Cluster(tuple(evolve(node, cards=tuple(evolve(card) for card in node.cards)) for node in machines.nodes))
+    for shape in [(1, 1, 1), (2, 1, 1), (2, 2, 1), (3, 1, 1), (1, 3, 1), (4, 1, 2), (8, 2, 1), (16, 1, 1)]:
+        assert Topology(machines).place(*shape) == Topology(apart).place(*shape), shape
+        assert Topology(cluster(nodes, cards, "h100")).place(*shape) == Topology(machines).place(*shape), shape

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from kcluster.physics.weights import stage_layers
-from kcluster.planner import remedies
+from kcluster.planner import least, remedies
 from kcluster.planner.least import least_hardware, most_nodes
 from kcluster.planner.types import ServePlan
 from tests.planner.planner_cases import LLAMA_8B, LLAMA_70B, planned
@@ -131,6 +131,19 @@ def test_the_least_hardware_that_meets_the_bounds() -> None:
     assert not remedies.does(fewer.chosen) or "KC204" in codes
     impossible = serve("gpus = 1 * rtx-4090", sla + ", tokens_per_second >= 1000", weights="bf16", model=LLAMA_8B)
     assert least_hardware(impossible) is None
+
+
+@pytest.mark.parametrize("bounds", ["", ", ttft <= 2s", ", tokens_per_second >= 30", ", throughput >= 4000"])
+@pytest.mark.parametrize(
+    "hardware", ["gpus = 1 * l4", "gpus = 4 * rtx-5090", "nodes = 2, gpus = 4 * l40s, network = ethernet(25GbE)"]
+)
+def test_the_plan_on_present_hardware_is_not_looked_for_again(
+    hardware: str, bounds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = serve(hardware, "concurrency = 32, context = 8K, prompt = 2K, completion = 500" + bounds, weights="bf16")
+    short = least_hardware(plan)
+    monkeypatch.setattr(least, "_hopeless", lambda *case: None)
+    assert short == least_hardware(plan)
 
 
 def test_the_least_hardware_is_a_fuller_node_before_more_nodes() -> None:

@@ -218,9 +218,8 @@ def _together(caches: list[_LayerCache]) -> Figure:
 
 def _by_figure(caches: list[_LayerCache]) -> dict[Figure, list[_LayerCache]]:
     found: dict[Figure, list[_LayerCache]] = {}
-    known: dict[
-        int, list[_LayerCache]
-    ] = {}  # like layers mostly have one figure, whose hash goes through all its inputs
+    # Like layers mostly have one figure, whose hash would go through all of its inputs.
+    known: dict[int, list[_LayerCache]] = {}
     for cache in caches:
         members = known.get(id(cache.figure))
         if members is None:
