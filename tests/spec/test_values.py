@@ -353,3 +353,12 @@ def test_units_are_told_apart() -> None:
     assert nearest_unit("bananas", "seconds") is None
     assert UNITS["Gb/s"].factor * 8 == UNITS["GB/s"].factor == 1e9
     assert UNITS["K"].factor == 1024 and UNITS["k"].factor == 1000
+
+
+@pytest.mark.parametrize(("text", "read"), [("1.2", None), ("92", 0.92), ("150", None)])
+def test_a_share_above_one_is_read_in_per_cent_only_where_it_may_be_meant_so(text: str, read: float | None) -> None:
+    found = engine(f"gpu_memory_utilization = {text}")
+    assert found.codes == ["KC103"] and found.only().message.endswith(f"is a share between 0 and 1, not {text}")
+    utilization = found.serve.engine.gpu_memory_utilization
+    assert (utilization.value if utilization is not None else None) == read
+    assert [fix.edits[0].text for fix in found.only().fixes] == ([f"{text} %"] if read else [])

@@ -115,13 +115,20 @@ def _in_range(node: NumberNode, value: int | float, schema: AttributeSchema, pla
     return value
 
 
+_PER_CENT: Final = 5
+"""A share without a unit that is at least so much was meant in per cent; 1.2 was not."""
+
+
 def _too_high(node: NumberNode, value: int | float, schema: AttributeSchema, place: Place) -> Any:
     assert schema.high is not None
     written = place.written(node.span)
-    if schema.kind == "ratio" and not node.unit and 1 < value <= 100:
+    if schema.kind == "ratio" and not node.unit:
+        message = f"is a share between 0 and 1, not {written}"
+        if not _PER_CENT <= value <= 100:
+            return place.wrong(message, node.span)
         fix = replace(f"write `{written} %`", node.span, f"{written} %", "unsafe")
         place.wrong(
-            f"is a share between 0 and 1, not {written}",
+            message,
             node.span,
             fixes=(fix,),
             help=(f"{written} per cent is `{written} %`",),
