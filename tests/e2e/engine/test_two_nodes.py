@@ -52,15 +52,19 @@ def test_the_further_node_waits_for_the_first_and_ends_with_it(tmp_path: Path) -
         except OSError:
             return False
 
+    def said() -> str:
+        return (tmp_path / "node-1.log").read_text("utf-8", "replace")
+
     try:
         further = start(tmp_path, 1)
         processes.append(further)
         processes.append(first := start(tmp_path, 0))
         wait_for(lambda: gone_or(first, healthy), "both nodes are up", PATIENCE)
         assert further.poll() is None
+        wait_for(lambda: "127.0.0.1, is there" in said(), "the further node has seen the first", PATIENCE)
         os.killpg(first.pid, signal.SIGKILL)
         assert further.wait(PATIENCE) == 1
-        assert "the first node, 127.0.0.1, has ended" in (tmp_path / "node-1.log").read_text("utf-8", "replace")
+        assert "the first node, 127.0.0.1, has ended" in said()
     finally:
         end(processes[0])  # what it runs has a process group of its own
         for process in processes[1:]:

@@ -14,6 +14,9 @@ from kcluster.targets.shell import quote
 from kcluster.targets.vllm.arguments import Argument
 
 PROBE_SECONDS: Final = 5
+FIRST_SECONDS: Final = 1
+"""Between looks at the port until it is open for the first time: of a first node that ended before it was seen nobody would know,
+and it may end seconds after the nodes met (seen: three)."""
 GONE_SECONDS: Final = 20
 """As long as the port must be closed: an end is told from a moment without answer."""
 END_SECONDS: Final = 10
@@ -30,11 +33,12 @@ set -m # a process group of its own
 {command} &
 engine=$!
 set +m
-joined='' stopping='' deadline=''
+joined='' stopping='' deadline='' pause={first}
 trap 'stopping=yes; kill -TERM "$engine" 2>/dev/null || true' TERM INT
 while kill -0 "$engine" 2>/dev/null; do
   if first_node; then
-    joined=yes deadline=''
+    [[ -n $joined ]] || echo {met} >&2
+    joined=yes deadline='' pause={probe}
   elif [[ -n $joined && -z $stopping ]]; then
     deadline=${{deadline:-$((SECONDS + {gone}))}}
     if ((SECONDS >= deadline)); then
@@ -46,7 +50,7 @@ while kill -0 "$engine" 2>/dev/null; do
     fi
   fi
   kill -0 "$engine" 2>/dev/null || break
-  sleep {probe} &
+  sleep "$pause" &
   wait -n "$engine" $! || true
 done
 status=0
@@ -66,8 +70,10 @@ def ends_with_first_node(process: Process, given: tuple[Argument, ...], command:
         command=command,
         host=quote(host),
         port=quote(port),
+        met=quote(f"the first node, {host}, is there: this one ends with it"),
         message=quote(f"the first node, {host}, has ended: this one ends too"),
         probe=PROBE_SECONDS,
+        first=FIRST_SECONDS,
         gone=GONE_SECONDS,
         end=END_SECONDS,
     )
