@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kcluster.catalog.engines import engine_versions, flag_table
-
-SHARED = Path(__file__).resolve().parents[3] / "shared/data"
+from tests.support.needed import SHARED, with_shared
 
 
 def table(*version: int):
@@ -31,12 +29,19 @@ def test_versions_with_a_table() -> None:
     assert flag_table("../engines/vllm", (0, 33)) is None
 
 
-@pytest.mark.parametrize("version", ["0.11.0", "0.32.0", "0.33.0"])
+@pytest.mark.parametrize(
+    "version",
+    [
+        pytest.param(version, marks=with_shared(f"vllm_flags_{version}.json"))
+        for version in ("0.11.0", "0.32.0", "0.33.0")
+    ],
+)
 def test_table_holds_what_was_read_from_the_engine(version: str) -> None:
-    path = SHARED / f"vllm_flags_{version}.json"
-    if not path.is_file():
-        pytest.skip("the flag lists that the table was made from are not part of the repository")
-    read = {f["flag"]: f for f in json.loads(path.read_text())["flags"] if f["flag"].startswith("--")}
+    read = {
+        f["flag"]: f
+        for f in json.loads((SHARED / f"vllm_flags_{version}.json").read_text())["flags"]
+        if f["flag"].startswith("--")
+    }
     ours = table(*(int(part) for part in version.split("."))).flags
     assert set(ours) == set(read)
     for name, flag in read.items():

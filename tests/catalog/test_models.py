@@ -11,8 +11,9 @@ import pytest
 from kcluster.catalog.config_json import read_config
 from kcluster.catalog.models import find_model, known_format, model_ids, nearest, read_row
 from kcluster.physics.parameters import parameters
+from tests.support.needed import SHARED, with_shared
 
-FACTS = Path(__file__).parents[3] / "shared" / "data" / "models.jsonl"
+FACTS = SHARED / "models.jsonl"
 
 
 def test_every_row_reads_and_says_where_it_was_read() -> None:
@@ -140,7 +141,7 @@ def test_nearest_names() -> None:
     assert len(nearest(model_ids(), "Qwen/Qwen3", 5)) == 5
 
 
-@pytest.mark.skipif(not FACTS.exists(), reason="the collected facts are not here")
+@with_shared("models.jsonl")
 def test_every_collected_model_and_checkpoint_is_found_or_refused_for_a_reason() -> None:
     missing = set()
     for line in FACTS.read_text(encoding="utf-8").splitlines():
@@ -158,7 +159,7 @@ def test_every_collected_model_and_checkpoint_is_found_or_refused_for_a_reason()
     }
 
 
-@pytest.mark.skipif(not FACTS.exists(), reason="the collected facts are not here")
+@with_shared("models.jsonl")
 def test_rows_are_what_the_importer_writes(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     main = runpy.run_path(str(root / "benchmarks" / "catalog" / "import_models.py"))["main"]

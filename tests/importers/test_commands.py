@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from benchmarks.commands.__main__ import Row, row_of, table
 
-COMMANDS = Path(__file__).parents[3] / "shared" / "data" / "launch_commands.jsonl"
+from tests.support.needed import SHARED, with_shared
 
-pytestmark = pytest.mark.skipif(
-    not COMMANDS.is_file(), reason="the collection of launch commands is not beside this checkout"
-)
+COMMANDS = SHARED / "launch_commands.jsonl"
+
+pytestmark = with_shared("launch_commands.jsonl")
 
 
 @pytest.fixture(scope="module")

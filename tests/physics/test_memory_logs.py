@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import pytest
 from attrs import fields
 
 from kcluster.catalog.constants import memory_constants
 from kcluster.physics.memory import MemoryConstants
+from tests.support.needed import SHARED, with_shared
 
 ROOT = Path(__file__).resolve().parents[2]
-POINTS = ROOT.parent / "shared" / "data" / "vllm_startup_points.jsonl"
+POINTS = SHARED / "vllm_startup_points.jsonl"
 
 
 def test_constants_have_ranges_and_provenance() -> None:
@@ -27,7 +27,7 @@ def test_constants_have_ranges_and_provenance() -> None:
     assert found.sampler_sorted.value > found.sampler_fused.value > found.sampler_flashinfer.value
 
 
-@pytest.mark.skipif(not POINTS.exists(), reason="the shared logs are not part of this repository")
+@with_shared("vllm_startup_points.jsonl")
 def test_shared_logs_stay_within_the_targets() -> None:
     sys.path.insert(0, str(ROOT))
     try:

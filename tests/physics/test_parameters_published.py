@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,9 @@ from benchmarks.catalog.parameters import DIFFERENCES, counts, difference
 
 from kcluster.catalog.models import find_model, model_ids
 from kcluster.physics.parameters import parameters
+from tests.support.needed import SHARED, with_shared
 
-FACTS = Path(__file__).parents[3] / "shared" / "data" / "models.jsonl"
+FACTS = SHARED / "models.jsonl"
 
 
 def facts() -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ def test_every_stated_total_is_reached_or_its_difference_has_a_name() -> None:
     assert sorted(model for model, off in compared.items() if off) == sorted(DIFFERENCES)
 
 
-@pytest.mark.skipif(not FACTS.exists(), reason="the collected facts are not here")
+@with_shared("models.jsonl")
 @pytest.mark.parametrize("row", facts(), ids=lambda row: row["id"])
 def test_rows_have_the_collected_totals_and_the_counts_of_reference_classes(row: dict[str, Any]) -> None:
     if row["id"] == "moonshotai/Kimi-K3":
@@ -58,7 +58,7 @@ def test_rows_have_the_collected_totals_and_the_counts_of_reference_classes(row:
         assert whole - reference == rows
 
 
-@pytest.mark.skipif(not FACTS.exists(), reason="the collected facts are not here")
+@with_shared("models.jsonl")
 def test_active_parameters_are_near_the_stated_ones() -> None:
     off = {}
     for row in facts():
@@ -75,7 +75,7 @@ def test_active_parameters_are_near_the_stated_ones() -> None:
     }
 
 
-@pytest.mark.skipif(not FACTS.exists(), reason="the collected facts are not here")
+@with_shared("models.jsonl")
 def test_block_scales_of_fp8_checkpoints() -> None:
     """Element counts of block FP8 checkpoints are those of the model, a stored head where they hold one, and our scales."""
     checked = 0

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
@@ -15,9 +13,9 @@ from benchmarks.serving.judge import Judged, judge, quantile, simple_errors, spr
 from benchmarks.serving.points import read  # noqa: E402
 
 from kcluster.catalog.constants import time_constants  # noqa: E402
+from tests.support.needed import SHARED, with_shared  # noqa: E402
 
 KEPT_BACK = ROOT / "benchmarks/serving/kept_back.jsonl"
-SHARED = ROOT.parent / "shared/data"
 
 
 def judged(path: Path, models: Path | None = None) -> list[Judged]:
@@ -48,9 +46,7 @@ def test_points_that_no_fit_has_seen() -> None:
     must(items)
 
 
-@pytest.mark.skipif(
-    not SHARED.is_dir(), reason="the project's shared points lie beside the repository only where it is developed"
-)
+@with_shared("serving_benchmarks.jsonl")
 def test_points_of_the_fit() -> None:
     items = judged(SHARED / "serving_benchmarks.jsonl", SHARED / "models.jsonl")
     assert len(items) >= 100

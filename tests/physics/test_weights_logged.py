@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.needed import SHARED, with_shared
+
 ROOT = Path(__file__).parents[2]
-POINTS = ROOT.parent / "shared" / "data" / "vllm_startup_points.jsonl"
+POINTS = SHARED / "vllm_startup_points.jsonl"
 TABLE = ROOT / "benchmarks" / "catalog" / "weights_against_logs.py"
 
 
@@ -18,7 +20,7 @@ def table() -> dict[str, Any]:
     return runpy.run_path(str(TABLE))
 
 
-@pytest.mark.skipif(not POINTS.exists(), reason="the collected logs are not here")
+@with_shared("vllm_startup_points.jsonl")
 def test_median_within_1_and_90th_percentile_within_3_per_cent(table: dict[str, Any]) -> None:
     found = table["rows"](POINTS)
     median, ninth = table["quantiles"](found)
@@ -28,7 +30,7 @@ def test_median_within_1_and_90th_percentile_within_3_per_cent(table: dict[str, 
     assert len({row.outlier for row in found if row.outlier}) <= 5
 
 
-@pytest.mark.skipif(not POINTS.exists(), reason="the collected logs are not here")
+@with_shared("vllm_startup_points.jsonl")
 def test_plain_checkpoints_are_within_about_one_per_cent(table: dict[str, Any]) -> None:
     plain = [row for row in table["rows"](POINTS) if row.form in ("bf16", "fp8-block", "mxfp4") and not row.outlier]
     assert len(plain) >= 10

@@ -58,14 +58,11 @@ def tool(name: str, package: str) -> str:
     """The path of a program that a test needs. In CI a missing one fails; elsewhere the test is skipped with the reason."""
     import shutil
 
-    import pytest
+    from tests.support.needed import absent
 
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin")
     if found is None:
-        message = f"{name} is not installed (Debian package {package}; `make test` installs it where root)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        absent(f"{name} is not installed (Debian package {package}; `make test` installs it where root)")
     return found
 
 
@@ -73,12 +70,9 @@ def venv_tool(name: str) -> str:
     """The path of a program that comes with the development environment. In CI a missing one fails."""
     import sys
 
-    import pytest
+    from tests.support.needed import absent
 
     found = Path(sys.executable).parent / name
     if not found.exists():
-        message = f"{name} is not in the development environment"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        absent(f"{name} is not in the development environment")
     return str(found)

@@ -145,7 +145,6 @@ def hook_module() -> ModuleType:
 
 
 def test_the_build_hook_adds_what_is_prebuilt_to_wheels_only(grammar: str) -> None:
-    pytest.importorskip("hatchling", reason="the build backend is a dependency of development")
     hook = hook_module().Prebuilt(str(ROOT), {}, None, None, "", "wheel")
     data: dict[str, Any] = {"force_include": {}}
     hook.initialize("editable", data)

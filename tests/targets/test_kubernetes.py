@@ -24,11 +24,12 @@ from kcluster.targets.kubernetes import shape_of
 from kcluster.targets.kubernetes.names import expanded, label
 from kcluster.targets.kubernetes.picker import PICKED_BY
 from tests.support.compiled import compiled, tool, venv_tool
+from tests.support.needed import SHARED, with_shared
 from tests.targets import checker, factory
 from tests.targets.factory import SOURCE, written
 from tests.targets.run import HOSTILE
 
-CRDS = Path(__file__).parents[3] / "shared" / "data" / "crds"
+CRDS = SHARED / "crds"
 HERE = Span(0, 1)
 TWO = ("10.0.0.11", "10.0.0.12")
 
@@ -115,8 +116,6 @@ def closed(schema: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def validators() -> dict[str, Any]:
-    if not CRDS.is_dir():
-        pytest.skip("the custom resources' schemas are not beside this checkout (../shared/data/crds)")
     found = {}
     for path in CRDS.glob("*.json"):
         crd = json.loads(path.read_text())
@@ -143,6 +142,7 @@ def test_kubernetes_takes_every_object(name: str) -> None:
         kubernetes_validate.validate(one, "1.37", strict=True)
 
 
+@with_shared("crds")
 @pytest.mark.parametrize("name", PLANS)
 def test_custom_resources_are_of_their_published_schemas(name: str, validators: dict[str, Any]) -> None:
     checked = []
@@ -162,6 +162,7 @@ def test_custom_resources_are_of_their_published_schemas(name: str, validators: 
     assert checked == expected[name]
 
 
+@with_shared("crds")
 def test_a_wrong_field_would_be_seen(validators: dict[str, Any]) -> None:
     import kubernetes_validate
 
