@@ -87,7 +87,7 @@ def test_the_search_chooses_what_brute_force_chooses(name: str) -> None:
     chosen = search(judge).candidates[0]
     best = brute_force(judge)
     assert (chosen.cut, chosen.limits) == (best.cut, best.limits)
-    sieved = Sieve(CASES[name](), Known()).choice()
+    sieved = Sieve(CASES[name](), Known()).choice
     serves = does(chosen) and "KC204" not in {found.code for found in chosen.violations}
     assert sieved == (chosen if serves else None), "by what bars early what cannot serve"
 

@@ -165,11 +165,12 @@ def load_of(sla: SlaSpec | None) -> Load:
 
 
 LARGER_SHARE_SINCE: Final = (0, 20)
+"""vLLM takes 0.92 of a card unasked since this release, by a log of 0.20.1 whose command names no share; 0.9 before."""
 
 
 def default_utilization(engine: EngineVersion) -> float:
-    """The share of a card that the engine takes when nobody says: its own default by version (vLLM: 0.9, since 0.20 0.92, by a
-    log of 0.20.1 whose command names none); where its table has none, 0.9."""
+    """The share of a card that the engine takes when nobody says: its own default by version; where its table has none,
+    0.9."""
     from kcluster.catalog.engines import flag_table
 
     if engine.name == "vllm" and not engine.at_least(*LARGER_SHARE_SINCE):

@@ -8,6 +8,7 @@ out, those whose weights are more than a card or whose time alone on its cards i
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Final
 
 from kcluster.physics.cut import Cut, KvFormat, Limits, Load
@@ -102,12 +103,12 @@ class _Amounts:
             follow = fewest(low, high, lambda nodes, cut=cut: self.sieve(nodes, cards).serves(cut))  # type: ignore[misc]
             least = high if follow is None else follow  # on unequal cards some do and all of them do not
             high = least - 1
-        while least is not None and self.sieve(least, cards).choice() is None:
+        while least is not None and self.sieve(least, cards).choice is None:
             least += 1  # a plan of so few nodes stops before it comes to that cut
         return least
 
     def hardware(self, nodes: int, cards: int) -> Hardware:
-        choice = self.sieve(nodes, cards).choice()
+        choice = self.sieve(nodes, cards).choice
         assert choice is not None
         return Hardware(nodes, cards, choice)
 
@@ -171,7 +172,6 @@ class Sieve(Judge):
         joined_alike = not node.bus.groups and not node.bus.pairs and len({card.id for card in node.cards}) == 1
         self._like = 0 if joined_alike else self._size
         self._first_placed: dict[tuple[int, int, int], EnginePlacement | None] = {}
-        self._choice: list[Candidate | None] = []
 
     def serving(self) -> Cut | None:
         """The cut of one engine that meets every bound and holds the typical load on this hardware; None where none does."""
@@ -202,12 +202,10 @@ class Sieve(Judge):
     def _fails(self, cut: Cut) -> None:
         self._known.failed[cut, self._size] = max(self._nodes, self._known.failed.get((cut, self._size), 0))
 
+    @cached_property
     def choice(self) -> Candidate | None:
         """The plan on this hardware; None where it does not serve."""
-        if not self._choice:
-            doing = [one for one in judged(self, kv_formats(self.case)[0]) if does(one)]
-            self._choice.append(_first(self.case, doing))
-        return self._choice[0]
+        return _first(self.case, [one for one in judged(self, kv_formats(self.case)[0]) if does(one)])
 
     def barred(self, cut: Cut, kv_format: KvFormat) -> Candidate | None:
         if cut.engine_gpus < self._fewest:

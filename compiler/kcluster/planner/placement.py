@@ -218,7 +218,7 @@ class _Kept(dict[tuple[int, int, int, int, int], Placed]):
     """Placements by numbers alone: nodes, cards of each, tp, pp, dp."""
 
     MOST: Final = 50_000
-    """Cards of all that are kept, some 100 bytes each."""
+    """Cards of all that are kept: 110 to 430 bytes each, as measured on 32 nodes of 8."""
     cards = 0
 
     def keep(self, key: tuple[int, int, int, int, int], placed: Placed, cards: int) -> Placed:
