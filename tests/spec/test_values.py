@@ -340,6 +340,9 @@ def test_nearest() -> None:
     assert nearest("xp", ("tp", "pp", "dp")) is None, "three are equally near"
     assert nearest("banana", ("model", "hardware")) is None
     assert suggestions("max_seqs", ("max_num_seqs", "max_model_len")) == ("max_num_seqs",)
+    assert suggestions("max_num_sequences", ("max_num_seqs", "max_model_len", "max_num_batched_tokens")) == (
+        "max_num_seqs",
+    )
     assert listed(("a", "b", "c")) == "`a`, `b` or `c`"
     assert shown("a\x00b\u202ec") == "a\\u0000b\\u202ec"
     assert shown("x" * 50) == "x" * 40 + "…"

@@ -31,6 +31,10 @@ def distance(first: str, second: str, most: int = 4) -> int:
     return row[-1] if row[-1] <= most else most + 1
 
 
+_START = 3
+"""Letters by which a part of a name is known where it is shortened."""
+
+
 def _allowed(length: int) -> int:
     """How many slips a name of that length forgives: a third of it, at most three."""
     return max(1, min(3, length // 3))
@@ -63,7 +67,7 @@ def plain_slip(wanted: str, name: str) -> bool:
 
 def suggestions(wanted: str, known: Iterable[str], most: int = 3) -> tuple[str, ...]:
     """Up to `most` known names to offer, nearest first: by spelling, then those that hold the text or all its parts
-    (`max_seqs` of `max_num_seqs`)."""
+    (`max_seqs` of `max_num_seqs`), then those whose parts begin as its parts do (`max_num_sequences`)."""
     known = tuple(dict.fromkeys(known))
     found = [name for _, name in ranked(wanted, known)]
     folded = wanted.lower()[:_LONGEST]
@@ -71,6 +75,12 @@ def suggestions(wanted: str, known: Iterable[str], most: int = 3) -> tuple[str, 
         found += [name for name in known if folded in name.lower() and name not in found]
         parts = set(_parts(folded))
         found += [name for name in known if len(parts) > 1 and parts <= set(_parts(name)) and name not in found]
+        starts = {part[:_START] for part in parts}
+        found += [
+            name
+            for name in known
+            if len(parts) > 1 and starts == {part[:_START] for part in _parts(name)} and name not in found
+        ]
     return tuple(found[:most])
 
 
